@@ -1,0 +1,1 @@
+"""What was declared: configuration, lane paths, wave files, roles, components, evals, skills."""
