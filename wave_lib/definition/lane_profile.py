@@ -7,7 +7,7 @@ planner, supervisor) are plain dicts.
 
 from __future__ import annotations
 
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 EXECUTOR_MODES = ("codex", "claude", "opencode", "local", "command")
 """Executor modes in their fixed order. Spec: CFG 3, SUP 17.8."""
@@ -85,21 +85,21 @@ class BootstrapPassConditions(NamedTuple):
 class Validation(NamedTuple):
     """`validation.*`: a threshold is the first wave a rule holds for, None switches the rule off. Spec: CFG 4.5."""
 
-    required_prompt_references: Tuple[str, ...] = (
+    required_prompt_references: tuple[str, ...] = (
         "docs/reference/repository-guidance.md",
         "docs/research/agent-context-sources.md",
     )
-    require_documentation_steward_from_wave: Optional[int] = 0
-    require_context7_declarations_from_wave: Optional[int] = 6
-    require_exit_contracts_from_wave: Optional[int] = 6
-    require_integration_steward_from_wave: Optional[int] = None
-    require_component_promotions_from_wave: Optional[int] = 0
-    require_agent_components_from_wave: Optional[int] = 0
-    gate_mode_thresholds: Optional[ModeThresholds] = None
+    require_documentation_steward_from_wave: int | None = 0
+    require_context7_declarations_from_wave: int | None = 6
+    require_exit_contracts_from_wave: int | None = 6
+    require_integration_steward_from_wave: int | None = None
+    require_component_promotions_from_wave: int | None = 0
+    require_agent_components_from_wave: int | None = 0
+    gate_mode_thresholds: ModeThresholds | None = None
     closure_mode_thresholds: ModeThresholds = ModeThresholds()
     auto_closure: AutoClosure = AutoClosure()
     bootstrap_pass_conditions: BootstrapPassConditions = BootstrapPassConditions()
-    test_command: Optional[str] = None
+    test_command: str | None = None
     test_command_timeout: float = 120
 
 
@@ -107,18 +107,18 @@ class SkillsConfig(NamedTuple):
     """Configured skill ids. The maps go from role, runtime or deploy kind to skill ids. Spec: CFG 4.7."""
 
     dir: str
-    base: Tuple[str, ...]
-    by_role: Dict[str, Tuple[str, ...]]
-    by_runtime: Dict[str, Tuple[str, ...]]
-    by_deploy_kind: Dict[str, Tuple[str, ...]]
+    base: tuple[str, ...]
+    by_role: dict[str, tuple[str, ...]]
+    by_runtime: dict[str, tuple[str, ...]]
+    by_deploy_kind: dict[str, tuple[str, ...]]
 
 
 class RuntimePolicy(NamedTuple):
     """How many agents may use a runtime, and who gets which. A mode without a mix target is unlimited. Spec: CFG 4.8."""
 
-    runtime_mix_targets: Dict[str, int]
-    default_executor_by_role: Dict[str, str]
-    fallback_executor_order: Tuple[str, ...]
+    runtime_mix_targets: dict[str, int]
+    default_executor_by_role: dict[str, str]
+    fallback_executor_order: tuple[str, ...]
 
 
 class LanePathsConfig(NamedTuple):
@@ -141,7 +141,7 @@ class ProjectConfig(NamedTuple):
     root_dir: str
     explicit: bool
     docs_dir: str
-    raw: Dict[str, Any]
+    raw: dict[str, Any]
 
 
 class LaneProfile(NamedTuple):
@@ -161,27 +161,27 @@ class LaneProfile(NamedTuple):
     docs_dir: str
     plans_dir: str
     waves_dir: str
-    shared_plan_docs: Tuple[str, ...]
+    shared_plan_docs: tuple[str, ...]
     roles: Roles
     validation: Validation
-    executors: Dict[str, Any]
+    executors: dict[str, Any]
     skills: SkillsConfig
-    capability_routing: Dict[str, Any]
+    capability_routing: dict[str, Any]
     runtime_policy: RuntimePolicy
-    external_providers: Dict[str, Any]
-    wave_control: Dict[str, Any]
-    planner: Dict[str, Any]
-    supervisor: Dict[str, Any]
+    external_providers: dict[str, Any]
+    wave_control: dict[str, Any]
+    planner: dict[str, Any]
+    supervisor: dict[str, Any]
     paths: LanePathsConfig
-    warnings: Tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
-def active(threshold: Optional[int], wave: int) -> bool:
+def active(threshold: int | None, wave: int) -> bool:
     """Whether a rule with this threshold holds for wave number `wave`. Spec: CFG 4.5."""
     return threshold is not None and wave >= threshold
 
 
-def mode_of(thresholds: Optional[ModeThresholds], wave: int) -> str:
+def mode_of(thresholds: ModeThresholds | None, wave: int) -> str:
     """`bootstrap`, `standard` or `strict`; no thresholds at all mean `strict`. Spec: CFG 4.5."""
     if thresholds is None:
         return "strict"
