@@ -1,0 +1,117 @@
+"""The command table and its router: finds the workspace, then imports the one module that the command needs.
+
+Every command module offers `run(argv, root) -> int`: `argv` without the command's name, `root` the absolute path of the
+workspace, the result an exit code. Errors are raised as WaveError; only this module prints them.
+
+Spec: WORK 1.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import NamedTuple
+
+from .base.errors import ExitCode, UsageError, WaveError
+
+
+class Entry(NamedTuple):
+    """One line of the command table."""
+
+    name: str
+    module: str  # below this package
+    synopsis: str
+    summary: str
+    hidden: bool = False
+
+
+COMMANDS: tuple[Entry, ...] = (
+    Entry("demo", "commands.demo_cli", "demo [--keep <dir>] [--json]", "run a small real wave in a temporary folder"),
+    Entry("init", "commands.init_cli", "init [--adopt-existing] [--seed-missing] [--write-gitignore] [--json]",
+          "make this folder a wave workspace"),
+    Entry("doctor", "commands.doctor_cli", "doctor [--project <id>] [--lane <lane>] [--json]",
+          "check the workspace and say what to mend"),
+    Entry("launch", "commands.launch_cli", "launch [launcher options]", "run waves in the foreground"),
+    Entry("signal", "commands.signal_cli", "signal <kind> [marker fields] [--json]", "print one marker line"),
+    Entry("local", "commands.local_cli", "local [local executor options]", "the built-in executor for trials"),
+    Entry("retry", "commands.retry_cli", "retry show|apply|clear [options]", "choose what the next attempt runs"),
+    Entry("trace", "commands.trace_cli", "trace replay|validate [options]", "judge a stored attempt again"),
+    Entry("vendor", "commands.vendor_cli", "vendor <dir> [--name <package>] [--json]",
+          "copy this program into another repository"),
+    Entry("bundle", "commands.bundle_cli", "bundle <out> [--json]", "write this program as one file"),
+    Entry("version", "commands.version_cli", "version [--json]", "print the version"),
+    Entry("help", "commands.help_cli", "help [command]", "print this list, or the help of one command"),
+    Entry("agent-runner", "runtime.agent_process_runner", "agent-runner <payload>", "sees one agent to its end", hidden=True),
+)
+_ALIASES = {"-h": "help", "--help": "help", "-V": "version", "--version": "version"}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line; returns its exit code. Prints every error as one `[wave]` line on stderr."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+        return code
+    except WaveError as error:
+        print(f"[wave] {error}", file=sys.stderr)
+        if isinstance(error, UnknownCommand):
+            print(general_help(), file=sys.stderr, end="")
+        return int(error.code)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has left: nothing is wrong, and the interpreter must not complain at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.DONE)
+    except Exception as error:  # the last line of defence: one line for people, the rest on request
+        if os.environ.get("WAVE_DEBUG") == "1":
+            raise
+        text = " ".join(str(error).split()) or type(error).__name__
+        print(f"[wave] unexpected {type(error).__name__}: {text} (WAVE_DEBUG=1 shows where)", file=sys.stderr)
+        return int(ExitCode.FAILED)
+
+
+class UnknownCommand(UsageError):
+    """The first word names no command; the list of commands follows the error."""
+
+
+def find(name: str) -> Entry | None:
+    """The table's entry for a command name, or None."""
+    return next((entry for entry in COMMANDS if entry.name == name), None)
+
+
+def general_help() -> str:
+    """The text of `wave help`."""
+    lines = ["Usage:"]
+    lines += [f"  wave {entry.synopsis}" for entry in COMMANDS if not entry.hidden]
+    lines += ["", "Global options:", "  --repo-root <path>  act on the workspace at this path", ""]
+    return "\n".join(lines)
+
+
+def run_command(name: str, argv: list[str], root: str) -> int:
+    """Import the module of a command and run it. Raises UnknownCommand."""
+    entry = find(name)
+    if entry is None:
+        raise UnknownCommand(f"Unknown subcommand: {name}")
+    code: int = import_module("." + entry.module, __package__).run(argv, root)
+    return code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    from .definition.roots import find_workspace_root, take_repo_root_flag
+
+    chosen = take_repo_root_flag(arguments)
+    word = arguments.pop(0).strip() if arguments else "help"
+    name = _ALIASES.get(word, word.lower())
+    if find(name) is None:
+        raise UnknownCommand(f"Unknown subcommand: {word}")
+    root = find_workspace_root(chosen, upward=name != "init")
+    os.environ["WAVE_REPO_ROOT"] = root
+    if name not in ("agent-runner", "help", "version", "control-server"):
+        from .base.env_file import load_env_file
+
+        for warning in load_env_file(os.path.join(root, ".env.local"), os.environ):
+            print(f"[wave:config] warning: {warning}", file=sys.stderr)
+    return run_command(name, arguments, root)
