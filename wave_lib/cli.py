@@ -42,7 +42,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("bundle", "commands.bundle_cli", "bundle <out> [--json]", "write this program as one file"),
     Entry("version", "commands.version_cli", "version [--json]", "print the version"),
     Entry("help", "commands.help_cli", "help [command]", "print this list, or the help of one command"),
-    Entry("agent-runner", "runtime.agent_process_runner", "agent-runner <payload>", "sees one agent to its end", hidden=True),
+    Entry("agent-runner", "runtime.agent_process_runner", "agent-runner <payload>", "sees one agent to its end", True),
 )
 _ALIASES = {"-h": "help", "--help": "help", "-V": "version", "--version": "version"}
 
