@@ -1,0 +1,1 @@
+"""Side effects: launcher, agent processes, supervisor, executors."""
