@@ -1,0 +1,1 @@
+"""What knows nothing of waves: errors, text, time, files, locks, processes, waiting, the terminal."""

@@ -1,0 +1,530 @@
+"""The one door for writing files, and the five outcomes of reading one. Spec: CFG 1, COORD 2, SUP 4.
+
+Holds:       nothing between calls; an append holds the lock `<log>.flock` while it writes.
+Writes:      whole files by temp file, fsync, `os.replace`, fsync of the folder; logs by one `write` of whole lines.
+When killed: a file is the old one or the new one, with perhaps a stray `.<name>.*.tmp` (`sweep_temp_files`); a log may
+             end in half a line, which readers drop and report and the next append moves to `<log>.torn`.
+
+Exceptions, each for a reason: the lease (`base/lease.py`, in place under its lock), owner records where there is no
+flock (`base/owner_files.py`), the exit record of an agent (a shell's `mv`), its log (`open_log`, shared with it).
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import json
+import os
+import stat
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from .durable_steps import DurableStep
+from .errors import DiskError, StateError
+from .locks import FileLock, locked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+_GONE = (FileNotFoundError, NotADirectoryError)
+_sync_data = getattr(os, "fdatasync", os.fsync)
+
+
+class Outcome(enum.Enum):
+    """What reading a file can come to. None of them means "start over"."""
+
+    ABSENT = "absent"
+    WHOLE = "whole"
+    TORN = "torn"
+    FOREIGN = "foreign"
+    NEWER = "newer"
+
+
+class Reading(NamedTuple):
+    """`value` is there when WHOLE, and for those who only show it when FOREIGN or NEWER; `detail` says what is wrong."""
+
+    outcome: Outcome
+    value: Any = None
+    detail: str = ""
+
+
+class JsonlReading(NamedTuple):
+    """The whole lines of a log from an offset on.
+
+    `records` are the objects; `next_offset` is where the next reading goes on (smaller than the offset asked for when
+    the log has shrunk: read again from 0); `torn` tells of bytes behind the last newline; `bad_lines` are whole lines
+    that are no JSON object, as (line number, text); `next_line` is the number of the line at `next_offset`.
+    """
+
+    records: list[dict[str, Any]]
+    next_offset: int
+    torn: bool
+    bad_lines: list[tuple[int, str]]
+    next_line: int = 1
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_json(path: str, schema_version: int | None = None, kind: str | None = None) -> Reading:
+    """Reads a JSON file and tells the five outcomes apart.
+
+    With `kind` or `schema_version` the value must be an object; a `kind` that differs makes it FOREIGN, a
+    `schemaVersion` above ours NEWER. Files of older versions that lack one of the two are accepted. Raises DiskError
+    when the file exists and cannot be read.
+    """
+    data = _read_bytes(path)
+    if data is None:
+        return Reading(Outcome.ABSENT, None, "no such file")
+    try:
+        value = _decoder.decode(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        return Reading(Outcome.TORN, None, "empty file" if not data.strip() else f"not JSON: {error}")
+    if schema_version is None and kind is None:
+        return Reading(Outcome.WHOLE, value)
+    if not isinstance(value, dict):
+        return Reading(Outcome.FOREIGN, value, "not a JSON object")
+    if kind is not None and value.get("kind", kind) != kind:
+        return Reading(Outcome.FOREIGN, value, f"kind is {value['kind']!r}, expected {kind!r}")
+    if schema_version is not None:
+        found = value.get("schemaVersion", schema_version)
+        if not isinstance(found, int) or isinstance(found, bool):
+            return Reading(Outcome.FOREIGN, value, f"schemaVersion is {found!r}")
+        if found > schema_version:
+            return Reading(Outcome.NEWER, value, f"schemaVersion {found} is newer than {schema_version}")
+    return Reading(Outcome.WHOLE, value)
+
+
+def load_json(path: str, default: Any = None, schema_version: int | None = None, kind: str | None = None) -> Any:
+    """The value of a whole file, `default` when there is none. Raises StateError for torn, foreign and newer ones."""
+    reading = read_json(path, schema_version, kind)
+    if reading.outcome is Outcome.WHOLE:
+        return reading.value
+    if reading.outcome is Outcome.ABSENT:
+        return default
+    remedy = {
+        Outcome.TORN: "repair the file or move it aside",
+        Outcome.FOREIGN: "another program wrote it; move it aside",
+        Outcome.NEWER: "a newer wave wrote it; update this one",
+    }[reading.outcome]
+    raise StateError(reading.detail, path, remedy)
+
+
+def read_text(path: str, default: str = "") -> str:
+    """The text of a file (bad bytes replaced), `default` when there is none."""
+    data = _read_bytes(path)
+    return default if data is None else data.decode("utf-8", "replace")
+
+
+def read_bytes(path: str) -> bytes | None:
+    """The bytes of a file, None when there is none."""
+    return _read_bytes(path)
+
+
+def tail(path: str, count: int) -> str:
+    """The last `count` characters, "" when the file is missing. Reads no more than it needs. CFG 1."""
+    if count <= 0:
+        return ""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(size - 4 * count - 3, 0))
+            data = file.read()
+    except _GONE:
+        return ""
+    except OSError as error:
+        raise disk_error(path, error, "read") from None
+    return data.decode("utf-8", "replace")[-count:]
+
+
+def read_jsonl(path: str, offset: int = 0, first_line: int = 1) -> JsonlReading:
+    """Reads the whole lines of a log from a byte offset on (0, or the `next_offset` of an earlier reading)."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size < offset:
+                return JsonlReading([], size, False, [], first_line)
+            file.seek(offset)
+            data = file.read()
+    except _GONE:
+        return JsonlReading([], 0, False, [], 1)
+    except OSError as error:
+        raise disk_error(path, error, "read") from None
+    end = data.rfind(b"\n") + 1
+    records, bad_lines, lines = _parse_lines(data[:end], first_line)
+    return JsonlReading(records, offset + end, end < len(data), bad_lines, first_line + lines)
+
+
+def _parse_lines(data: bytes, first_line: int) -> tuple[list[dict[str, Any]], list[tuple[int, str]], int]:
+    records: list[dict[str, Any]] = []
+    bad_lines: list[tuple[int, str]] = []
+    if not data:
+        return records, bad_lines, 0
+    # Only "\n" ends a line: `splitlines` would cut at U+2028 inside a string. A bad byte becomes a lone surrogate.
+    lines = data[:-1].decode("utf-8", "surrogateescape").split("\n")
+    decode = _decoder.raw_decode
+    for number, line in enumerate(lines, first_line):
+        try:
+            value, end = decode(line)
+            if end != len(line):
+                value = _decoder.decode(line)  # blanks around the record are no harm, anything else raises
+            good = type(value) is dict and (line.isascii() or _is_utf8(line))
+        except (ValueError, RecursionError):
+            good = False
+        if good:
+            records.append(value)
+        elif line.strip():
+            bad_lines.append((number, line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")))
+    return records, bad_lines, len(lines)
+
+
+def _is_utf8(line: str) -> bool:
+    try:
+        line.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _read_bytes(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except _GONE:
+        return None
+    except OSError as error:
+        raise disk_error(path, error, "read") from None
+
+
+# --- writing whole files ---------------------------------------------------------------------------------------------
+
+
+def write_json(
+    path: str, value: Any, *, durable: bool = True, if_changed: bool = False, mode: int = 0o600
+) -> bool:
+    """Writes two-space JSON with a final newline; see `write_bytes`. Raises StateError for what is not JSON."""
+    return write_bytes(path, _encode(value, path, indent=2), durable=durable, if_changed=if_changed, mode=mode)
+
+
+def write_text(path: str, text: str, *, durable: bool = True, if_changed: bool = False, mode: int = 0o600) -> bool:
+    """Writes text as UTF-8; see `write_bytes`."""
+    data = text.encode("utf-8", "surrogateescape" if _escaped_bytes_only(text) else "replace")
+    return write_bytes(path, data, durable=durable, if_changed=if_changed, mode=mode)
+
+
+def write_bytes(
+    path: str, data: bytes, *, durable: bool = True, if_changed: bool = False, mode: int = 0o600
+) -> bool:
+    """Replaces a file atomically; True when it was written.
+
+    Missing parents are made. `durable=False` skips both fsyncs (projections and caches only); `if_changed` skips a
+    write of equal bytes. `mode` 0644 is for files of the user's repository. Raises DiskError; the old file then stays.
+    """
+    if if_changed and _read_bytes(path) == data:
+        return False
+    folder = os.path.dirname(path) or "."
+    with DurableStep("write", path):
+        try:
+            ensure_dir(folder, 0o700 if mode & 0o077 == 0 else 0o755)
+            fresh = _write_fresh(path, data, durable, mode)
+            try:
+                os.replace(fresh, path)
+            except OSError:
+                _unlink_quietly(fresh)
+                raise
+            if durable:
+                _sync_folder(folder)
+        except OSError as error:
+            raise disk_error(path, error) from None
+    return True
+
+
+def copy_file(source: str, target: str, *, durable: bool = True, mode: int = 0o600) -> bool:
+    """Copies a file's bytes atomically; False when the source is missing."""
+    data = _read_bytes(source)
+    return data is not None and write_bytes(target, data, durable=durable, mode=mode)
+
+
+def _write_fresh(path: str, data: bytes, durable: bool, mode: int) -> str:
+    """A new temp file in the folder of `path`. Fresh names: a stray one of a killed writer can do no harm."""
+    folder, name = os.path.split(path)
+    fresh = os.path.join(folder, f".{name[:80]}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        if durable:
+            os.fsync(fd)
+    except BaseException:
+        _unlink_quietly(fresh)
+        raise
+    finally:
+        os.close(fd)
+    return fresh
+
+
+def _encode(value: Any, path: str, indent: int | None = None) -> bytes:
+    separators = None if indent else (",", ":")
+    try:
+        try:
+            text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators)
+            return text.encode("utf-8") + b"\n"
+        except UnicodeEncodeError:  # a lone surrogate has no UTF-8 form, but an escape
+            return json.dumps(value, allow_nan=False, indent=indent, separators=separators).encode() + b"\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StateError(f"cannot be written as JSON: {error}", path) from None
+
+
+def _escaped_bytes_only(text: str) -> bool:
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# --- appending to logs -----------------------------------------------------------------------------------------------
+
+
+def log_lock_path(path: str) -> str:
+    """The lock of a log: the sidecar `<log>.flock`. COORD 2."""
+    return path + ".flock"
+
+
+def append_jsonl(
+    path: str,
+    records: dict[str, Any] | Iterable[dict[str, Any]],
+    *,
+    lock: FileLock | None = None,
+    durable: bool = True,
+    shown: str = "",
+) -> int:
+    """Appends one record or several as whole lines in a single write; returns the size of the log afterwards.
+
+    Who reads before the append and decides by it holds `locked(log_lock_path(path))` over both and passes the lock.
+    A torn tail is moved to `<path>.torn` first; after a short write, or an fsync that failed, the log is cut back to
+    what it was. Raises DiskError, StateError, LockHeldError (after 5 s).
+    """
+    batch = [records] if isinstance(records, dict) else list(records)
+    data = b"".join(_encode(record, path) for record in batch)
+    if lock is not None:
+        return _append_locked(path, data, durable)
+    try:
+        ensure_dir(os.path.dirname(path) or ".")
+    except OSError as error:
+        raise disk_error(path, error) from None
+    with locked(log_lock_path(path), shown=shown or path):
+        return _append_locked(path, data, durable)
+
+
+def _append_locked(path: str, data: bytes, durable: bool) -> int:
+    with DurableStep("append", path):
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise disk_error(path, error) from None
+        try:
+            end = os.fstat(fd).st_size
+            is_new = end == 0
+            if end and os.pread(fd, 1, end - 1) != b"\n":
+                end = _move_torn_tail_aside(path, fd, end)
+            if not data:
+                return end
+            _write_whole_or_not_at_all(fd, data, end, durable)
+            if durable and is_new:
+                _sync_folder(os.path.dirname(path) or ".")
+            return end + len(data)
+        except OSError as error:
+            raise disk_error(path, error) from None
+        finally:
+            os.close(fd)
+
+
+def _write_whole_or_not_at_all(fd: int, data: bytes, end: int, durable: bool) -> None:
+    try:
+        written = os.write(fd, data)
+        if written != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if durable:
+            _sync_data(fd)
+    except OSError:
+        os.ftruncate(fd, end)  # half a line never stays
+        raise
+
+
+def _move_torn_tail_aside(path: str, fd: int, size: int) -> int:
+    """Cuts the log back to its last newline; what stood behind it is kept in `<path>.torn`. Returns the new size."""
+    start, torn = size, b""
+    while start and b"\n" not in torn:
+        step = min(start, 65536)
+        start -= step
+        torn = os.pread(fd, step, start) + torn
+    cut = start + torn.rfind(b"\n") + 1
+    torn_fd = os.open(path + ".torn", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(torn_fd, torn[cut - start :] + b"\n")
+        os.fsync(torn_fd)
+    finally:
+        os.close(torn_fd)
+    os.ftruncate(fd, cut)
+    return cut
+
+
+# --- folders, removal, special files ---------------------------------------------------------------------------------
+
+
+def ensure_dir(path: str, mode: int = 0o700) -> None:
+    """Makes a folder and its missing parents. Raises OSError."""
+    if os.path.isdir(path or "."):
+        return
+    parent = os.path.dirname(path.rstrip("/"))
+    if parent and parent != path:
+        ensure_dir(parent, mode)
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    else:
+        _sync_folder(parent or ".")
+
+
+def remove(path: str) -> bool:
+    """Removes a file; False when there was none. Raises DiskError."""
+    with DurableStep("remove", path):
+        try:
+            os.unlink(path)
+        except _GONE:
+            return False
+        except OSError as error:
+            raise disk_error(path, error, "remove") from None
+    return True
+
+
+def remove_tree(path: str) -> None:
+    """Removes a folder with all it holds; a missing one is no error. Never follows symbolic links. Raises DiskError."""
+    import shutil
+
+    try:
+        shutil.rmtree(path)
+    except _GONE:
+        pass
+    except OSError as error:
+        raise disk_error(path, error, "remove") from None
+
+
+def publish(staged: str, path: str) -> None:
+    """Renames a finished file or folder to its place, durably: it is there whole or not at all. SUP 7.4."""
+    with DurableStep("publish", path):
+        try:
+            os.rename(staged, path)
+            _sync_folder(os.path.dirname(path) or ".")
+        except OSError as error:
+            raise disk_error(path, error) from None
+
+
+def move_aside(path: str, suffix: str) -> str:
+    """Renames a damaged file to `<path>.<suffix>` (numbered when taken), so that it is kept; returns the new path."""
+    target, number = f"{path}.{suffix}", 1
+    while os.path.lexists(target):
+        number += 1
+        target = f"{path}.{suffix}-{number}"
+    publish(path, target)
+    return target
+
+
+def open_log(path: str, truncate: bool = False) -> int:
+    """A descriptor that appends to a plain-text log, for a child's stdout and stderr. The caller closes it."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | (os.O_TRUNC if truncate else 0)
+    try:
+        ensure_dir(os.path.dirname(path) or ".")
+        return os.open(path, flags, 0o600)
+    except OSError as error:
+        raise disk_error(path, error) from None
+
+
+def append_text(path: str, text: str) -> None:
+    """Appends to a plain-text log in one write; no lock, no fsync: for people to read."""
+    fd = open_log(path)
+    try:
+        os.write(fd, text.encode("utf-8", "replace"))
+    except OSError as error:
+        raise disk_error(path, error) from None
+    finally:
+        os.close(fd)
+
+
+def make_fifo(path: str) -> bool:
+    """Makes a FIFO, or keeps the one that is there; False where the file system knows none."""
+    try:
+        os.mkfifo(path, 0o600)
+    except FileExistsError:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False
+    return True
+
+
+def sweep_temp_files(folder: str, older_than_seconds: float, now: float) -> list[str]:
+    """Removes stray temp files of killed writers; returns their names. `now` in seconds since 1970."""
+    swept = []
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    for name in names:
+        path = os.path.join(folder, name)
+        try:
+            if name.startswith(".") and name.endswith(".tmp") and now - os.stat(path).st_mtime > older_than_seconds:
+                os.unlink(path)
+                swept.append(name)
+        except OSError:
+            continue
+    return swept
+
+
+def _sync_folder(folder: str) -> None:
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP):  # some file systems sync no folders
+            raise
+    finally:
+        os.close(fd)
+
+
+def _unlink_quietly(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+_DISK_KEYS = {
+    errno.ENOSPC: ("no-space", "free some space and try again"),
+    errno.EDQUOT: ("no-space", "the quota is used up; free some space and try again"),
+    errno.EFBIG: ("no-space", "the file size limit is reached (ulimit -f)"),
+    errno.EROFS: ("not-writable", "the file system is read-only"),
+    errno.EACCES: ("not-writable", "check owner and permissions"),
+    errno.EPERM: ("not-writable", "check owner and permissions"),
+}
+
+
+def disk_error(path: str, error: OSError, act: str = "write") -> DiskError:
+    """A DiskError for an OSError; `key` is `no-space`, `not-writable` or `disk`. SUP 6, 13."""
+    key, remedy = _DISK_KEYS.get(error.errno or 0, ("disk", ""))
+    if act == "read" and key == "not-writable":
+        key = "not-readable"
+    return DiskError(f"cannot {act}: {error.strerror or error}", path, remedy, key=key)

@@ -1,0 +1,213 @@
+"""Kernel locks: held by an open file description, freed by the kernel with its last holder. Spec: SUP 3.3, COORD 2.
+
+A lock file is never unlinked or replaced, and its existence means nothing. Children inherit a lock through its
+descriptor (`pass_on`), so a lock travels with the work. Where the file system knows no `flock`, `base/owner_files.py`
+takes over: owner records with process identity, after one warning.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import errno
+import fcntl
+import os
+import time
+from typing import TYPE_CHECKING
+
+from .errors import DiskError, LockHeldError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .owner_files import Owner
+
+UNSUPPORTED = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
+_BUSY = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
+_PROBE_PATIENCE_SECONDS = 2.0
+_warned = False
+
+
+class LockState(enum.Enum):
+    HELD = "held"
+    FREE = "free"
+    ABSENT = "absent"
+    UNSUPPORTED = "unsupported"
+
+
+class FileLock:
+    """A lock that this process holds. Close it; never unlock it, for children may share it."""
+
+    def __init__(self, path: str, fd: int, owner: Owner | None = None) -> None:
+        self.path = path
+        self.fd = fd
+        self._owner = owner
+
+    def close(self) -> None:
+        """Lets go. The lock stays held while a child that inherited it lives. Calling it twice does no harm."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+            if self._owner is not None:
+                self._owner.release()
+
+    def pass_on(self) -> int:
+        """The descriptor to hand to a child (`keep_fds`); afterwards `close` our copy."""
+        return self.fd
+
+    def shared_with(self, pid: int) -> None:
+        """Tells that the child `pid` inherited the lock. Needed where there is no flock; the kernel knows otherwise."""
+        if self._owner is not None:
+            self._owner.add(pid)
+
+    def still_in_place(self) -> bool:
+        """False when the file at the path is no longer the locked one (removed or replaced): ownership is lost."""
+        return self.fd >= 0 and _same_file(self.fd, self.path)
+
+    def __enter__(self) -> FileLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def take(
+    path: str, *, blocking: bool = False, timeout: float | None = None, record: bytes | None = None
+) -> FileLock | None:
+    """The lock, or None when somebody else holds it.
+
+    `blocking` waits for the holder, for ever or up to `timeout` seconds. Without it only probes are waited out, which
+    hold a lock for an instant. `record` is written into the locked file. Raises DiskError when it cannot be opened.
+    """
+    patience = _PROBE_PATIENCE_SECONDS if not blocking else timeout
+    deadline = None if patience is None else time.monotonic() + patience
+    pause = 0.001
+    while True:
+        fd = _open_lock_file(path)
+        kept = False
+        try:
+            lock = _try_lock(path, fd)
+            if lock is not None:
+                kept = True
+                if record is not None:
+                    os.ftruncate(fd, 0)
+                    os.pwrite(fd, record, 0)
+                return lock
+            exclusive = not _only_probed(fd)
+        finally:
+            if not kept:
+                os.close(fd)
+        if (exclusive and not blocking) or (deadline is not None and time.monotonic() >= deadline):
+            return None
+        time.sleep(pause * (0.5 + os.urandom(1)[0] / 255))
+        pause = min(pause * 2, 0.05)
+
+
+def adopt(path: str, fd: int) -> FileLock:
+    """The lock behind a descriptor that the parent passed on; from now on our own children inherit it only if listed."""
+    os.set_inheritable(fd, False)
+    return FileLock(path, fd)
+
+
+def lock_state(path: str) -> LockState:
+    """Asks without taking: works on read-only mounts, and disturbs nobody for longer than an instant."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return LockState.ABSENT
+    except OSError as error:
+        raise _disk_error(path, error) from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return LockState.FREE
+    except OSError as error:
+        if error.errno in _BUSY:
+            return LockState.HELD
+        if error.errno in UNSUPPORTED:
+            return LockState.UNSUPPORTED
+        raise _disk_error(path, error) from None
+    finally:
+        os.close(fd)  # frees the shared lock: nobody else has this open file description
+
+
+def held(path: str) -> bool:
+    """Whether somebody holds the lock; asks the owner records where there is no flock."""
+    state = lock_state(path)
+    if state is LockState.UNSUPPORTED:
+        from . import owner_files
+
+        return owner_files.held(path)
+    return state is LockState.HELD
+
+
+@contextlib.contextmanager
+def locked(path: str, timeout: float = 5.0, shown: str = "") -> Iterator[FileLock]:
+    """Holds the lock for a block. Raises LockHeldError after `timeout` seconds; `shown` is the path for people."""
+    lock = take(path, blocking=True, timeout=timeout)
+    if lock is None:
+        raise LockHeldError(
+            f"Timed out waiting for lock {shown or path}", remedy="another wave command is using it; try again"
+        )
+    try:
+        yield lock
+    finally:
+        lock.close()
+
+
+def _try_lock(path: str, fd: int) -> FileLock | None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _BUSY:
+            return None
+        if error.errno in UNSUPPORTED:
+            return _take_without_flock(path, fd)
+        raise _disk_error(path, error) from None
+    # Somebody may have removed the file between our open and our lock: then this lock excludes nobody.
+    return FileLock(path, fd) if _same_file(fd, path) else None
+
+
+def _only_probed(fd: int) -> bool:
+    """True when no exclusive holder stands in the way, only probes (or nobody any more)."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True  # closing the descriptor lets go of the shared lock
+
+
+def _take_without_flock(path: str, fd: int) -> FileLock | None:
+    global _warned
+    from . import owner_files
+
+    if not _warned:
+        _warned = True
+        os.write(2, f"[wave] warning: {path}: this file system knows no locks; using owner records instead\n".encode())
+    owner = owner_files.take(path)
+    return None if owner is None else FileLock(path, fd, owner)
+
+
+def _open_lock_file(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        try:
+            return os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+            return os.open(path, flags, 0o600)
+    except OSError as error:
+        raise _disk_error(path, error) from None
+
+
+def _same_file(fd: int, path: str) -> bool:
+    try:
+        mine, there = os.fstat(fd), os.stat(path)
+    except OSError:
+        return False
+    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _disk_error(path: str, error: OSError) -> DiskError:
+    return DiskError(
+        f"cannot use lock file: {error.strerror}", path, "check that the state folder is writable", key="not-writable"
+    )
