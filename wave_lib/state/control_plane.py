@@ -1,0 +1,439 @@
+"""The control-plane log of a wave: lifecycle events and the entities they add up to.
+
+Holds: nothing between calls; the log's kernel lock (`<log>.flock`) while it appends.
+Writes: `control-plane/wave-<n>.jsonl`, `<log>.torn`; mirrors `proof/wave-<n>.json`, `control/retry-override-wave-<n>.json`.
+When killed: the log ends with a whole event; a mirror that is behind is written again by the next `sync_mirrors`.
+Spec: COORD 2, 7, 10.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..base.errors import StateError, WaveError
+from ..base.files import append_jsonl, read_jsonl, remove, write_json
+from ..base.timestamps import now_iso, parse_iso
+from .contradiction_entity import BROKEN, is_unresolved, normalize_contradiction
+from .coordination_records import LogDiagnostic, parse_flag, parse_int, string_list, text
+from .log_access import locked_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from ..definition.lane_paths import LanePaths
+
+    JsonObject = dict[str, Any]
+
+RUN_KINDS = ("roadmap", "adhoc", "benchmark", "service", "unknown")
+ENTITY_TYPES = (
+    "task",
+    "proof_bundle",
+    "rerun_request",
+    "attempt",
+    "human_input",
+    "contradiction",
+    "fact",
+    "wave_run",
+    "agent_run",
+    "wave_signal",
+    "agent_signal",
+    "coordination_record",
+    "gate",
+    "artifact",
+    "benchmark_run",
+    "benchmark_item",
+    "verification",
+    "review",
+)
+STATES = {
+    "proof_bundle": ("active", "superseded", "revoked"),
+    "rerun_request": ("active", "applied", "cleared"),
+    "attempt": ("running", "completed", "failed", "cancelled"),
+    "human_input": ("pending", "answered", "dismissed", "resolved", "open", "escalated"),
+}
+"""Allowed states of the stateful entities; the first one is the default. Spec: COORD 7.3."""
+
+
+class LogReading(NamedTuple):
+    """Events sorted by time (ties: file position), and the lines that are no events."""
+
+    events: list[JsonObject]
+    bad_lines: list[LogDiagnostic]
+
+
+class ControlPlaneState(NamedTuple):
+    """What the events add up to; the maps go from entity id to snapshot. Spec: COORD 7.3."""
+
+    events: list[JsonObject]
+    proof_bundles: dict[str, JsonObject]
+    rerun_requests: dict[str, JsonObject]
+    attempts: dict[str, JsonObject]
+    human_inputs: dict[str, JsonObject]
+    contradictions: dict[str, JsonObject]
+    facts: dict[str, JsonObject]
+    bad_lines: list[LogDiagnostic]
+
+    @property
+    def active_proof_bundles(self) -> list[JsonObject]:
+        """Bundles in force, oldest update first."""
+        return [bundle for bundle in by_update(self.proof_bundles) if bundle["state"] == "active"]
+
+    @property
+    def active_rerun_request(self) -> JsonObject | None:
+        """The latest rerun request that is still active."""
+        return _last(request for request in by_update(self.rerun_requests) if request["state"] == "active")
+
+    @property
+    def active_attempt(self) -> JsonObject | None:
+        """The latest attempt that is still running (whether a launcher lives is another question)."""
+        return _last(attempt for attempt in by_update(self.attempts) if attempt["state"] == "running")
+
+    @property
+    def latest_attempt(self) -> JsonObject | None:
+        """The attempt with the highest number."""
+        attempts = sorted(self.attempts.values(), key=lambda attempt: attempt["attemptNumber"] or 0)
+        return attempts[-1] if attempts else None
+
+    @property
+    def unresolved_contradictions(self) -> list[JsonObject]:
+        """Contradictions that are neither resolved nor waived."""
+        return [item for item in self.contradictions.values() if is_unresolved(item)]
+
+    def of_type(self, entity_type: str) -> list[JsonObject]:
+        """Events of one entity type."""
+        return [event for event in self.events if event["entityType"] == entity_type]
+
+    @property
+    def last_wave_run(self) -> JsonObject | None:
+        """The newest `wave_run` event, or None for a wave that never ran."""
+        return _last(self.of_type("wave_run"))
+
+
+def _last(items: Iterable[JsonObject]) -> JsonObject | None:
+    return next(iter(list(items)[-1:]), None)
+
+
+def by_update(entities: Mapping[str, JsonObject]) -> list[JsonObject]:
+    """Snapshots sorted by `updatedAt`, ties in event order."""
+    return sorted(entities.values(), key=lambda entity: parse_iso(entity.get("updatedAt")) or float("-inf"))
+
+
+# --- events ---------------------------------------------------------------------------------------------------------
+
+
+def normalize_event(raw: Mapping[str, Any], now: str = "") -> JsonObject:
+    """A whole event, keys in on-disk order. StateError for a missing field or unknown type. Spec: COORD 7.1."""
+    entity_type = text(raw.get("entityType")).lower()
+    if entity_type not in ENTITY_TYPES:
+        raise StateError(f"Control-plane entityType must be one of: {', '.join(ENTITY_TYPES)} (got: {entity_type})")
+    wave = parse_int(raw.get("wave"))
+    if wave is None or wave < 0:
+        raise StateError(f"Control-plane wave must be a non-negative integer (got: {raw.get('wave')})")
+    for key in ("lane", "entityId", "action"):
+        if not text(raw.get(key)):
+            raise StateError(f"Control-plane {key} is required")
+    data = raw.get("data")
+    run_kind = text(raw.get("runKind")).lower() or "roadmap"
+    return {
+        "recordVersion": 1,
+        "id": text(raw.get("id")) or f"ctrl-{entity_type}-{os.urandom(4).hex()}",
+        "lane": text(raw.get("lane")),
+        "wave": wave,
+        "runKind": run_kind if run_kind in RUN_KINDS else "unknown",
+        "runId": text(raw.get("runId")) or None,
+        "entityType": entity_type,
+        "entityId": text(raw.get("entityId")),
+        "action": text(raw.get("action")).lower(),
+        "source": text(raw.get("source")) or "launcher",
+        "actor": text(raw.get("actor")),
+        "recordedAt": text(raw.get("recordedAt")) or now,
+        "attempt": parse_int(raw.get("attempt")),
+        "data": dict(data) if isinstance(data, dict) else {},
+    }
+
+
+def append_event(
+    paths: LanePaths,
+    wave: int,
+    entity_type: str,
+    entity_id: str,
+    action: str,
+    data: Mapping[str, Any] | None = None,
+    *,
+    source: str = "launcher",
+    actor: str | None = None,
+    attempt: int | None = None,
+) -> JsonObject:
+    """Append one event and return it. Mirrors are not touched: see `sync_mirrors`."""
+    event = event_of(entity_type, entity_id, action, data, source=source, actor=actor, attempt=attempt)
+    return append_events(paths, wave, [event])[0]
+
+
+def event_of(
+    entity_type: str,
+    entity_id: str,
+    action: str,
+    data: Mapping[str, Any] | None = None,
+    *,
+    source: str = "launcher",
+    actor: str | None = None,
+    attempt: int | None = None,
+) -> JsonObject:
+    """The raw event that `append_events` completes with lane, wave, run and time."""
+    return {
+        "entityType": entity_type,
+        "entityId": entity_id,
+        "action": action,
+        "source": source,
+        "actor": actor or "",
+        "attempt": attempt,
+        "data": dict(data or {}),
+    }
+
+
+def append_events(paths: LanePaths, wave: int, events: Sequence[Mapping[str, Any]]) -> list[JsonObject]:
+    """Append events that belong to one operation in one write; returns them as written."""
+    path = paths.control_plane_log(wave)
+    with locked_log(path) as log:
+        whole = _completed(paths, wave, events)
+        append_jsonl(path, whole, lock=log)
+    return whole
+
+
+def update_events(
+    paths: LanePaths, wave: int, decide: Callable[[ControlPlaneState], Sequence[Mapping[str, Any]]]
+) -> list[JsonObject]:
+    """Read the log, ask `decide` what to append, append it: one locked step, one write. Returns what was appended."""
+    path = paths.control_plane_log(wave)
+    with locked_log(path) as log:
+        whole = _completed(paths, wave, decide(read_control_plane(paths, wave)))
+        if whole:
+            append_jsonl(path, whole, lock=log)
+    return whole
+
+
+def _completed(paths: LanePaths, wave: int, events: Sequence[Mapping[str, Any]]) -> list[JsonObject]:
+    now = now_iso()
+    place = {"lane": paths.lane, "wave": wave, "runKind": paths.run_kind, "runId": paths.run_id}
+    return [normalize_event({**place, **event}, now) for event in events]
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def read_events(paths: LanePaths, wave: int) -> LogReading:
+    """Events of a wave, sorted, and the lines that are none. Writes nothing."""
+    return read_event_file(paths.control_plane_log(wave))
+
+
+def read_event_file(path: str) -> LogReading:
+    """Events of one log file (also of a trace's copy)."""
+    reading = read_jsonl(path)
+    bad = [LogDiagnostic(path, line, "not a JSON object") for line, _ in reading.bad_lines]
+    taken = {line for line, _ in reading.bad_lines}
+    events = []
+    line = 0
+    for raw in reading.records:
+        line += 1
+        while line in taken:
+            line += 1
+        try:
+            event = normalize_event(raw)
+            _check_state(event)
+            events.append(event)
+        except WaveError as error:
+            bad.append(LogDiagnostic(path, line, str(error)))
+    events.sort(key=lambda event: parse_iso(event["recordedAt"]) or float("-inf"))
+    return LogReading(events, bad)
+
+
+def _check_state(event: JsonObject) -> None:
+    allowed = STATES.get(event["entityType"])
+    state = event["data"].get("state")
+    if allowed and state is not None and state not in allowed:
+        raise StateError(f"{event['entityType']} state must be one of: {', '.join(allowed)} (got: {state})")
+
+
+def read_control_plane(paths: LanePaths, wave: int) -> ControlPlaneState:
+    """The materialised control plane of a wave."""
+    reading = read_events(paths, wave)
+    return materialize_events(reading.events, reading.bad_lines)
+
+
+def materialize_events(events: Sequence[JsonObject], bad_lines: Sequence[LogDiagnostic] = ()) -> ControlPlaneState:
+    """What sorted events add up to. A bad contradiction event counts as an open one. Spec: COORD 7.3, 10."""
+    merged: dict[str, dict[str, JsonObject]] = {}
+    for event in events:
+        entities = merged.setdefault(event["entityType"], {})
+        previous = entities.get(event["entityId"], {"createdAt": event["recordedAt"]})
+        entities[event["entityId"]] = {
+            **previous,
+            **{key: value for key, value in event["data"].items() if value is not None or key not in previous},
+            "updatedAt": event["data"].get("updatedAt") or event["recordedAt"],
+        }
+    bad = list(bad_lines)
+    contradictions = {}
+    for entity_id, data in merged.get("contradiction", {}).items():
+        try:
+            contradictions[entity_id] = normalize_contradiction({**data, "contradictionId": entity_id}, blocking=True)
+        except WaveError as error:
+            contradictions[entity_id] = {**BROKEN, "contradictionId": entity_id}
+            bad.append(LogDiagnostic(f"contradiction {entity_id}", 0, str(error)))
+
+    def snapshots(kind: str) -> dict[str, JsonObject]:
+        return {key: _SNAPSHOTS[kind](key, data) for key, data in merged.get(kind, {}).items()}
+
+    return ControlPlaneState(
+        list(events),
+        snapshots("proof_bundle"),
+        snapshots("rerun_request"),
+        snapshots("attempt"),
+        snapshots("human_input"),
+        contradictions,
+        {key: _fact(key, data) for key, data in merged.get("fact", {}).items()},
+        bad,
+    )
+
+
+def _bundle(entity_id: str, data: JsonObject) -> JsonObject:
+    return {
+        "proofBundleId": text(data.get("proofBundleId")) or entity_id,
+        "agentId": text(data.get("agentId")) or None,
+        "state": data.get("state") or "active",
+        "authoritative": bool(parse_flag(data.get("authoritative"))),
+        "recordedAt": data.get("recordedAt") or data["createdAt"],
+        "updatedAt": data["updatedAt"],
+        "recordedBy": data.get("recordedBy"),
+        "detail": text(data.get("detail")),
+        "summary": text(data.get("summary")),
+        "satisfyOwnedComponents": bool(parse_flag(data.get("satisfyOwnedComponents"))),
+        "proof": data.get("proof"),
+        "docDelta": data.get("docDelta"),
+        "components": _dicts(data.get("components")),
+        "artifacts": _dicts(data.get("artifacts")),
+        "scope": text(data.get("scope")) or "wave",
+        "attestation": data.get("attestation"),
+        "satisfies": string_list(data.get("satisfies")),
+        "supersedes": data.get("supersedes"),
+        "supersededBy": data.get("supersededBy"),
+    }
+
+
+def _rerun(entity_id: str, data: JsonObject) -> JsonObject:
+    reuse = parse_flag(data.get("reuseDerivedSummaries"))
+    once = parse_flag(data.get("applyOnce"))
+    return {
+        "requestId": text(data.get("requestId")) or entity_id,
+        "state": data.get("state") or "active",
+        "selectedAgentIds": string_list(data.get("selectedAgentIds")),
+        "resumeCursor": text(data.get("resumeCursor")) or text(data.get("resumePhase")) or None,
+        "reuseAttemptIds": string_list(data.get("reuseAttemptIds")),
+        "reuseProofBundleIds": string_list(data.get("reuseProofBundleIds")),
+        "reuseDerivedSummaries": True if reuse is None else reuse,
+        "invalidateComponentIds": string_list(data.get("invalidateComponentIds")),
+        "clearReusableAgentIds": string_list(data.get("clearReusableAgentIds")),
+        "preserveReusableAgentIds": string_list(data.get("preserveReusableAgentIds")),
+        "requestedBy": text(data.get("requestedBy")) or "human-operator",
+        "reason": text(data.get("reason")) or None,
+        "applyOnce": True if once is None else once,
+        "createdAt": data["createdAt"],
+        "updatedAt": data["updatedAt"],
+    }
+
+
+def _attempt(entity_id: str, data: JsonObject) -> JsonObject:
+    snapshot = {
+        "attemptId": text(data.get("attemptId")) or entity_id,
+        "attemptNumber": parse_int(data.get("attemptNumber")),
+        "state": data.get("state") or "running",
+        "selectedAgentIds": string_list(data.get("selectedAgentIds")),
+        "detail": text(data.get("detail")) or None,
+        "createdAt": data["createdAt"],
+        "updatedAt": data["updatedAt"],
+    }
+    if data.get("supervisorRunId"):
+        snapshot["supervisorRunId"] = data["supervisorRunId"]
+    return snapshot
+
+
+def _human_input(entity_id: str, data: JsonObject) -> JsonObject:
+    return {
+        "humanInputId": text(data.get("humanInputId")) or entity_id,
+        "requestId": text(data.get("requestId")) or entity_id,
+        "state": data.get("state") or "pending",
+        "operator": data.get("operator"),
+        "response": data.get("response"),
+        "createdAt": data["createdAt"],
+        "updatedAt": data["updatedAt"],
+    }
+
+
+def _fact(entity_id: str, data: JsonObject) -> JsonObject:
+    defaults = {"factId": entity_id, "version": 1, "kind": "claim", "status": "active"}
+    return {**defaults, **{key: value for key, value in data.items() if value not in (None, "")}}
+
+
+def _dicts(value: object) -> list[JsonObject]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+_SNAPSHOTS = {"proof_bundle": _bundle, "rerun_request": _rerun, "attempt": _attempt, "human_input": _human_input}
+
+
+# --- mirrors --------------------------------------------------------------------------------------------------------
+
+
+def proof_registry(paths: LanePaths, wave: int, state: ControlPlaneState) -> JsonObject | None:
+    """The registry document of the log's bundles, None when the log has no bundle event. Spec: COORD 7.4."""
+    if not state.proof_bundles:
+        return None
+    bundles = by_update(state.proof_bundles)
+    return {
+        "schemaVersion": 1,
+        "kind": "wave-proof-registry",
+        "lane": paths.lane,
+        "wave": wave,
+        "updatedAt": bundles[-1]["updatedAt"],
+        "entries": [{"id": bundle["proofBundleId"], **bundle} for bundle in bundles],
+    }
+
+
+def retry_override(paths: LanePaths, wave: int, request: JsonObject) -> JsonObject:
+    """The override document of a rerun request. Spec: COORD 7.4."""
+    shared = (
+        "selectedAgentIds",
+        "reuseAttemptIds",
+        "reuseProofBundleIds",
+        "reuseDerivedSummaries",
+        "invalidateComponentIds",
+        "clearReusableAgentIds",
+        "preserveReusableAgentIds",
+    )
+    return {
+        "schemaVersion": 1,
+        "kind": "wave-retry-override",
+        "lane": paths.lane,
+        "wave": wave,
+        **{key: request[key] for key in shared},
+        "resumePhase": request["resumeCursor"],
+        "requestedBy": request["requestedBy"],
+        "reason": request["reason"],
+        "applyOnce": request["applyOnce"],
+        "createdAt": request["createdAt"],
+    }
+
+
+def sync_mirrors(paths: LanePaths, wave: int) -> None:
+    """Write the proof registry and the retry override as the log has them; files of trees without events are kept."""
+    state = read_control_plane(paths, wave)
+    registry = proof_registry(paths, wave, state)
+    if registry is not None:
+        write_json(paths.proof_registry(wave), registry, if_changed=True)
+    if not state.rerun_requests:
+        return
+    request = state.active_rerun_request
+    if request is None:
+        remove(paths.retry_override(wave))
+    else:
+        write_json(paths.retry_override(wave), retry_override(paths, wave, request), if_changed=True)

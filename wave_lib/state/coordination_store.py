@@ -1,0 +1,304 @@
+"""The coordination log of a wave: append, read, and the state its records add up to.
+
+Holds: nothing between calls; the log's kernel lock (`<log>.flock`) while it appends.
+Writes: `coordination/wave-<n>.jsonl`, and `<log>.torn` when it mends a torn tail.
+When killed: the log ends with a whole record or with a torn line that readers drop and the next writer sets aside.
+Spec: COORD 2, 3.5, 3.6, 4.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..base.errors import WaveError
+from ..base.files import append_jsonl, read_jsonl
+from ..base.timestamps import now_iso, parse_iso
+from .coordination_records import (
+    OPEN_STATUSES,
+    LogDiagnostic,
+    is_normal,
+    is_targeted,
+    normalize_record,
+    updated_record,
+)
+from .log_access import locked_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from ..definition.lane_paths import LanePaths
+    from ..definition.wave_types import Agent
+
+    JsonObject = dict[str, Any]
+
+VIEWS = {
+    "requests": "request",
+    "acks": "ack",
+    "blockers": "blocker",
+    "claims": "claim",
+    "evidence": "evidence",
+    "decisions": "decision",
+    "handoffs": "handoff",
+    "clarifications": "clarification-request",
+    "orchestratorGuidance": "orchestrator-guidance",
+    "resolvedByPolicy": "resolved-by-policy",
+    "humanEscalations": "human-escalation",
+    "humanFeedback": "human-feedback",
+    "integrationSummaries": "integration-summary",
+}
+"""View name of the serialised state -> record kind. Spec: COORD 4."""
+
+
+class LogReading(NamedTuple):
+    """What a log holds: the usable records in file order, and the lines that are none."""
+
+    records: list[JsonObject]
+    bad_lines: list[LogDiagnostic]
+
+
+class CoordinationState(NamedTuple):
+    """Materialised log: every version, and the latest version of each id sorted by (updatedAt, id). Spec: COORD 4."""
+
+    records: list[JsonObject]
+    latest: list[JsonObject]
+    by_id: dict[str, JsonObject]
+    by_kind: dict[str, list[JsonObject]]
+    open: list[JsonObject]
+
+    def of_kind(self, kind: str) -> list[JsonObject]:
+        """Latest records of one kind."""
+        return self.by_kind.get(kind, [])
+
+    def open_of_kind(self, kind: str) -> list[JsonObject]:
+        """Latest records of one kind that are open."""
+        return [record for record in self.open if record["kind"] == kind]
+
+
+class CoordinationFold:
+    """Folds records in log order and keeps the sorted views up to date: the cost of an append is one record's.
+
+    `add` takes records as read from the log; `state()` is a snapshot that later additions leave alone.
+    """
+
+    def __init__(self) -> None:
+        self._records: list[JsonObject] = []
+        self._by_id: dict[str, JsonObject] = {}
+        self._keys: list[tuple[float, str]] = []
+        self._key_of: dict[str, tuple[float, str]] = {}
+        self._unsorted = False
+
+    def add(self, record: JsonObject) -> None:
+        """Fold one version: later values win key by key, `id` and `createdAt` of the first version stay."""
+        record_id = record["id"]
+        previous = self._by_id.get(record_id)
+        merged = record
+        if previous is not None:
+            merged = {**previous, **record, "createdAt": previous["createdAt"]}
+        self._records.append(record)
+        self._by_id[record_id] = merged
+        key = (_order_time(merged["updatedAt"]), record_id)
+        old_key = self._key_of.get(record_id)
+        self._key_of[record_id] = key
+        if not self._unsorted and old_key != key:
+            if old_key is not None:
+                del self._keys[bisect_left(self._keys, old_key)]
+            insort(self._keys, key)
+
+    def add_many(self, records: Iterable[JsonObject]) -> None:
+        """Fold many records at once; the views are sorted once at the end."""
+        self._unsorted = True
+        for record in records:
+            self.add(record)
+        self._keys = sorted(self._key_of.values())
+        self._unsorted = False
+
+    def state(self) -> CoordinationState:
+        """The present state; lists are copies, records are shared and never changed in place."""
+        by_id = self._by_id
+        latest = [by_id[key[1]] for key in self._keys]
+        by_kind: dict[str, list[JsonObject]] = {}
+        still_open = []
+        for record in latest:
+            by_kind.setdefault(record["kind"], []).append(record)
+            if record["status"] in OPEN_STATUSES:
+                still_open.append(record)
+        return CoordinationState(list(self._records), latest, dict(by_id), by_kind, still_open)
+
+
+def _order_time(stamp: str) -> float:
+    """Seconds of a time stamp; what cannot be parsed sorts first."""
+    seconds = parse_iso(stamp)
+    return float("-inf") if seconds is None else seconds
+
+
+def materialize(records: Iterable[JsonObject]) -> CoordinationState:
+    """The state that records in log order add up to. Spec: COORD 4."""
+    fold = CoordinationFold()
+    fold.add_many(records)
+    return fold.state()
+
+
+def serialize_state(state: CoordinationState) -> JsonObject:
+    """Plain JSON of a state, with the keys of COORD 4."""
+    by_agent: dict[str, list[JsonObject]] = {}
+    by_target: dict[str, list[JsonObject]] = {}
+    for record in state.latest:
+        by_agent.setdefault(record["agentId"], []).append(record)
+        for target in record["targets"]:
+            by_target.setdefault(target, []).append(record)
+    return {
+        "records": state.records,
+        "byId": state.by_id,
+        "latestRecords": state.latest,
+        "openRecords": state.open,
+        "recordsByAgentId": by_agent,
+        "recordsByTarget": by_target,
+        **{view: state.of_kind(kind) for view, kind in VIEWS.items()},
+    }
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+class CoordinationLog:
+    """Incremental reader of one log file: `refresh` reads only what was appended since the last call.
+
+    A log that became shorter (mended, restored) is read again from the start.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._fold = CoordinationFold()
+        self._offset = 0
+        self._next_line = 1
+        self._latest_raw: dict[str, JsonObject] = {}
+        self._state: CoordinationState | None = None
+        self.bad_lines: list[LogDiagnostic] = []
+
+    def refresh(self) -> CoordinationState:
+        """The state of the log as it stands on disk now."""
+        reading = read_jsonl(self.path, self._offset, self._next_line)
+        if reading.next_offset < self._offset:
+            self.__init__(self.path)  # type: ignore[misc]
+            return self.refresh()
+        if self._state is not None and reading.next_offset == self._offset:
+            return self._state
+        records, bad = parse_lines(self.path, reading.records, reading.bad_lines, self._latest_raw, self._next_line)
+        if self._offset:
+            for record in records:
+                self._fold.add(record)
+        else:
+            self._fold.add_many(records)
+        self._next_line = reading.next_line
+        self._offset = reading.next_offset
+        self.bad_lines += bad
+        self._state = self._fold.state()
+        return self._state
+
+
+def parse_lines(
+    path: str,
+    rows: Sequence[JsonObject],
+    unreadable: Sequence[tuple[int, str]],
+    previous: dict[str, JsonObject],
+    first_line: int = 1,
+) -> LogReading:
+    """Records and bad lines of rows just read; `previous` (id -> version) completes partial updates and is updated."""
+    bad = [LogDiagnostic(path, line, "not a JSON object") for line, _ in unreadable]
+    taken = {line for line, _ in unreadable}
+    records: list[JsonObject] = []
+    line = first_line - 1
+    for raw in rows:
+        line += 1
+        while line in taken:
+            line += 1
+        if not is_normal(raw):
+            try:
+                raw = normalize_record({**previous.get(str(raw.get("id")), {}), **raw}, reading=True)
+            except WaveError as error:
+                bad.append(LogDiagnostic(path, line, str(error)))
+                continue
+        previous[raw["id"]] = raw
+        records.append(raw)
+    return LogReading(records, bad)
+
+
+def read_record_file(path: str) -> LogReading:
+    """All records of any file of coordination records (log, triage log, tickets); absent means empty."""
+    reading = read_jsonl(path)
+    return parse_lines(path, reading.records, reading.bad_lines, {})
+
+
+def read_records(paths: LanePaths, wave: int) -> LogReading:
+    """All versions in the coordination log of a wave, and its bad lines. Writes nothing."""
+    return read_record_file(paths.coordination_log(wave))
+
+
+def read_state(paths: LanePaths, wave: int) -> CoordinationState:
+    """Materialised coordination log of a wave."""
+    return materialize(read_records(paths, wave).records)
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+def append_record(
+    paths: LanePaths, wave: int, record: Mapping[str, Any], *, agents: Sequence[Agent] = ()
+) -> JsonObject:
+    """Normalise and append one record, with the acknowledgements it implies, in one write; returns the record.
+
+    Missing `lane`, `wave` and `project` come from `paths` and `wave`; `agents` says who owns which capability for the
+    acknowledgement rule. StateError for a bad record. Spec: COORD 3.5, 3.6.
+    """
+    raw = {"lane": paths.lane, "wave": wave, "project": paths.project_id, **record}
+    path = paths.coordination_log(wave)
+    return update_log(path, lambda state: with_acknowledgements(state, raw, agents, now_iso()))[0]
+
+
+def update_log(path: str, decide: Callable[[CoordinationState], Sequence[Mapping[str, Any]]]) -> list[JsonObject]:
+    """Read a log, ask `decide` what to append, append it: one locked step, one write. Returns what was appended.
+
+    A record whose id exists already becomes its next version (later `updatedAt`, first `createdAt`). Spec: COORD 2.
+    """
+    with locked_log(path) as log:
+        state = materialize(read_record_file(path).records)
+        return append_versions(path, state.by_id, decide(state), log)
+
+
+def append_versions(
+    path: str, by_id: Mapping[str, JsonObject], raws: Sequence[Mapping[str, Any]], log: Any = None
+) -> list[JsonObject]:
+    """Append normalised records under a lock already held (`log`, from `locked_log`); returns them."""
+    now = now_iso()
+    known = dict(by_id)
+    records = []
+    for raw in raws:
+        previous = known.get(str(raw.get("id")))
+        if previous is None:
+            record = normalize_record(raw, now)
+        else:
+            changes = {key: value for key, value in raw.items() if key not in ("createdAt", "updatedAt")}
+            record = updated_record(previous, now, **changes)
+        known[record["id"]] = record
+        records.append(record)
+    if records:
+        append_jsonl(path, records, lock=log)
+    return records
+
+
+def with_acknowledgements(
+    state: CoordinationState, raw: Mapping[str, Any], agents: Sequence[Agent], now: str
+) -> list[JsonObject]:
+    """A new record and what it implies: an `ack` acknowledges the open records it depends on. Spec: COORD 3.6."""
+    record = normalize_record(raw, now)
+    records = [record]
+    if record["kind"] == "ack":
+        author = record["agentId"]
+        capabilities = {cap.lower() for agent in agents if agent.agent_id == author for cap in agent.capabilities}
+        for named in record["dependsOn"]:
+            target = state.by_id.get(named)
+            if target is None or target["status"] != "open":
+                continue
+            if not target["targets"] or is_targeted(target, author, capabilities):
+                records.append(updated_record(target, now, status="acknowledged"))
+    return records

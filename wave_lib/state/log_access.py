@@ -1,0 +1,23 @@
+"""Holding a log from the reading to the append, so that nobody acts on a version that is already old. Spec: COORD 2."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from ..base.files import ensure_dir, log_lock_path
+from ..base.locks import locked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..base.locks import FileLock
+
+
+@contextlib.contextmanager
+def locked_log(path: str, shown: str = "") -> Iterator[FileLock]:
+    """Holds the lock of a log; the lock is what `append_jsonl(..., lock=)` takes. LockHeldError after 5 s."""
+    ensure_dir(os.path.dirname(path) or ".")
+    with locked(log_lock_path(path), shown=shown or path) as lock:
+        yield lock
