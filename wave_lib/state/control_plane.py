@@ -1,7 +1,7 @@
 """The control-plane log of a wave: lifecycle events and the entities they add up to.
 
 Holds: nothing between calls; the log's kernel lock (`<log>.flock`) while it appends.
-Writes: `control-plane/wave-<n>.jsonl`, `<log>.torn`; mirrors `proof/wave-<n>.json`, `control/retry-override-wave-<n>.json`.
+Writes: `control-plane/wave-<n>.jsonl`, `<log>.torn`; mirrors of it for proof bundles and the active rerun request.
 When killed: the log ends with a whole event; a mirror that is behind is written again by the next `sync_mirrors`.
 Spec: COORD 2, 7, 10.
 """
