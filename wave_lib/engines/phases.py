@@ -61,12 +61,12 @@ def phases_of_agent(agent_id: str, bindings: RoleBindings) -> Tuple[str, ...]:
 def agents_of_phase(phase: str, wave: Wave, bindings: RoleBindings) -> Tuple[str, ...]:
     """Ids of the wave's agents that a phase runs, in definition order. Spec: LAUNCH 12.2 ("Phase implementation …")."""
     if phase == "design":
-        return tuple(agent.agent_id for agent in wave.agents if roles.is_design_agent(agent, bindings))
+        return tuple(agent.agent_id for agent in wave.agents if roles.is_design_agent(agent, bindings.roles))
     if phase == "implementation":
         return tuple(
             agent.agent_id
             for agent in wave.agents
-            if agent.agent_id not in bindings.closure_agents and not roles.is_docs_only_design(agent, bindings)
+            if agent.agent_id not in bindings.closure_agents and not roles.is_docs_only_design(agent, bindings.roles)
         )
     return tuple(agent.agent_id for agent in wave.agents if phase in phases_of_agent(agent.agent_id, bindings))
 

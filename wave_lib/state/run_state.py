@@ -163,7 +163,7 @@ def quarantine_run_state(path: str) -> Optional[str]:
     """
     if read_json(path, schema_version=SCHEMA_VERSION).outcome in (Outcome.ABSENT, Outcome.WHOLE, Outcome.NEWER):
         return None
-    return move_aside(path, f"{path}.corrupt-{compact_stamp()[:15]}Z")
+    return move_aside(path, f"corrupt-{compact_stamp()[:15]}Z")
 
 
 def completed_waves(state: Mapping[str, Any]) -> List[int]:
