@@ -457,13 +457,13 @@ WAVE_CONTROL = Block(
         "workspaceId": Leaf(v.TEXT, None, "workspace id; derived when absent"),
         "projectId": Leaf(v.TEXT, None, "project id for reports; default the resolved project id"),
         "authTokenEnvVar": Leaf(v.TEXT, "WAVE_API_TOKEN", "variable with the token"),
-        "authTokenEnvVars": Leaf(v.UNIQUE_TEXTS, None, f"variables tried in order; default both and {LEGACY_TOKEN_VARIABLE}"),
+        "authTokenEnvVars": Leaf(
+            v.UNIQUE_TEXTS, None, "variables tried in order; default authTokenEnvVar and WAVE_CONTROL_AUTH_TOKEN"
+        ),
         "credentialProviders": Leaf(
             v.Kind("list of anthropic, openai", _credential_providers, is_list=True), (), "providers to lease keys of"
         ),
-        "credentials": Leaf(
-            v.Kind("list of {id, envVar}", _credentials, is_list=True), (), "credentials to lease"
-        ),
+        "credentials": Leaf(v.Kind("list of {id, envVar}", _credentials, is_list=True), (), "credentials to lease"),
         "reportMode": Leaf(
             v.choice("metadata-only", "disabled", "metadata-plus-selected", "full-artifact-upload"),
             "metadata-only",

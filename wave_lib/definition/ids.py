@@ -1,4 +1,4 @@
-"""Ids: how free text becomes one, and the check every id passes before it becomes part of a path. Spec: CFG 3, SUP 4."""
+"""Ids: how free text becomes one, and the check each passes before it becomes part of a path. Spec: CFG 3, SUP 4."""
 
 from __future__ import annotations
 

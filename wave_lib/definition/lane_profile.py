@@ -114,7 +114,7 @@ class SkillsConfig(NamedTuple):
 
 
 class RuntimePolicy(NamedTuple):
-    """How many agents may use a runtime, and who gets which. A mode without a mix target is unlimited. Spec: CFG 4.8."""
+    """How many agents may use a runtime, and who gets which. A mode without a target is unlimited. Spec: CFG 4.8."""
 
     runtime_mix_targets: dict[str, int]
     default_executor_by_role: dict[str, str]

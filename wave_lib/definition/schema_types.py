@@ -24,7 +24,7 @@ class Leaf(NamedTuple):
 
 
 class Block(NamedTuple):
-    """An object with known keys. `optional`: an absent one is null; `removed`: former key -> its successor."""
+    """An object with known keys. `optional`: an absent or empty one is null; `removed`: former key -> its successor."""
 
     fields: Mapping[str, Node]
     text: str = ""
@@ -112,7 +112,7 @@ def fill(node: Node, value: Any) -> Any:
     """The complete value: every key present, in the order of the table, defaults where nothing was set."""
     if isinstance(node, Leaf):
         return deep_copy(node.default if value is UNSET else value)
-    if value is UNSET and isinstance(node, Block) and node.optional:
+    if not value and isinstance(node, Block) and node.optional:
         return None
     given = value or {}
     if isinstance(node, Keyed):
