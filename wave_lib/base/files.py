@@ -41,7 +41,7 @@ class Outcome(enum.Enum):
 
 
 class Reading(NamedTuple):
-    """`value` is there when WHOLE, and for those who only show it when FOREIGN or NEWER; `detail` says what is wrong."""
+    """`value` is there when WHOLE, and to be shown only when FOREIGN or NEWER; `detail` says what is wrong."""
 
     outcome: Outcome
     value: Any = None

@@ -104,7 +104,7 @@ def take(
 
 
 def adopt(path: str, fd: int) -> FileLock:
-    """The lock behind a descriptor that the parent passed on; from now on our own children inherit it only if listed."""
+    """The lock behind a descriptor that the parent passed on; our own children inherit it only if listed."""
     os.set_inheritable(fd, False)
     return FileLock(path, fd)
 
