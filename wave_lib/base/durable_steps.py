@@ -13,12 +13,11 @@ Both are read when this module is imported.
 from __future__ import annotations
 
 import os
-import re
 
 _LOG = os.environ.get("WAVE_STEP_LOG", "")
 _CRASH = tuple(os.environ.get("WAVE_CRASH_AT", "").split("|", 2))
 _ACTIVE = bool(_LOG) or len(_CRASH) == 3
-_RANDOM_PART = re.compile(r"(?<![0-9A-Za-z])(?=[0-9a-f]*[0-9])[0-9a-f]{6,}(?![0-9A-Za-z])|[0-9]{8}T[0-9]{6,}Z?")
+_RANDOM_PART = r"(?<![0-9A-Za-z])(?=[0-9a-f]*[0-9])[0-9a-f]{6,}(?![0-9A-Za-z])|[0-9]{8}T[0-9]{6,}Z?"
 
 _role = os.environ.get("WAVE_STEP_ROLE", "client")
 _counts: dict[str, int] = {}
@@ -49,7 +48,9 @@ class DurableStep:
 
 
 def _next_name(verb: str, subject: str) -> str:
-    stem = f"{_role} {verb} {_RANDOM_PART.sub('*', os.path.basename(subject))}"
+    import re
+
+    stem = f"{_role} {verb} {re.sub(_RANDOM_PART, '*', os.path.basename(subject))}"
     _counts[stem] = _counts.get(stem, 0) + 1
     return f"{stem} {_counts[stem]}"
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 _CODES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36}
-_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_ESCAPE = r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -44,7 +44,7 @@ def width(stream: TextIO, default: int = 80) -> int:
 
 def printable(text: str) -> str:
     """Text of others without escape sequences and control characters: it cannot repaint the reader's terminal."""
-    return _ESCAPE.sub("", text)
+    return re.sub(_ESCAPE, "", text)
 
 
 class Style:

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-_NOT_SLUG = re.compile(r"[^a-z0-9]+")
-_ARRAY_INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+# Patterns stay texts: `re` compiles them at first use and keeps them, so that importing costs nothing.
+_NOT_SLUG = r"[^a-z0-9]+"
+_ARRAY_INDEX = r"0|[1-9][0-9]{0,9}"
+_LONE_SURROGATE = r"[\ud800-\udfff]"
 
 
 def compact(text: str, limit: int) -> str:
@@ -27,7 +28,7 @@ def compact(text: str, limit: int) -> str:
 
 def slugify(value: str) -> str:
     """Lower case, runs outside `[a-z0-9]` become one dash, at most 48 characters. CFG 3."""
-    return _NOT_SLUG.sub("-", value.lower()).strip("-")[:48]
+    return re.sub(_NOT_SLUG, "-", value.lower()).strip("-")[:48]
 
 
 def sha256_text(text: str) -> str:
@@ -94,13 +95,18 @@ def _emit(value: Any, sort_keys: bool, put: Any) -> None:
 
 
 def _json_string(text: str) -> str:
-    return _LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", encode_basestring(text))
+    quoted = encode_basestring(text)
+    return quoted if quoted.isascii() else re.sub(_LONE_SURROGATE, _escape_surrogate, quoted)
+
+
+def _escape_surrogate(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def _key_order(value: dict[str, Any], sort_keys: bool) -> list[str]:
     if sort_keys:
         return sorted(value)
-    indices = [key for key in value if _ARRAY_INDEX.fullmatch(key) and int(key) < 2**32 - 1]
+    indices = [key for key in value if key[:1].isdigit() and re.fullmatch(_ARRAY_INDEX, key) and int(key) < 2**32 - 1]
     if not indices:
         return list(value)
     first = set(indices)

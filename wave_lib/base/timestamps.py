@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import time
 
-_ISO = re.compile(
+# Patterns stay texts: `re` compiles them at first use and keeps them, so that importing costs nothing.
+_ISO = (
     r"(\d{4})-(\d{2})-(\d{2})(?:[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?\s*(Z|z|[+-]\d{2}:?\d{2})?)?"
 )
 _DAYS_IN_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -39,7 +40,7 @@ def compact_stamp(seconds: float | None = None) -> str:
 
 def parse_iso(text: object) -> float | None:
     """Seconds since 1970 of an ISO-8601 stamp, None when it is none. A stamp without a zone counts as UTC."""
-    found = _ISO.fullmatch(text.strip()) if isinstance(text, str) else None
+    found = re.fullmatch(_ISO, text.strip()) if isinstance(text, str) else None
     if found is None:
         return None
     year, month, day, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
