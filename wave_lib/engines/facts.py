@@ -6,7 +6,8 @@ Spec: GATE 1, 8; DESIGN 3.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Optional
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -26,19 +27,19 @@ if TYPE_CHECKING:
         def coordination_state(self) -> CoordinationState: ...
 
         @property
-        def docs_queue(self) -> Optional[dict[str, Any]]: ...
+        def docs_queue(self) -> dict[str, Any] | None: ...
 
         @property
         def capability_assignments(self) -> Any: ...
 
         @property
-        def dependency_snapshot(self) -> Optional[dict[str, Any]]: ...
+        def dependency_snapshot(self) -> dict[str, Any] | None: ...
 
         @property
-        def integration_summary(self) -> Optional[dict[str, Any]]: ...
+        def integration_summary(self) -> dict[str, Any] | None: ...
 
         @property
-        def security_summary(self) -> Optional[dict[str, Any]]: ...
+        def security_summary(self) -> dict[str, Any] | None: ...
 
 
 class WaveFacts(NamedTuple):
@@ -60,15 +61,15 @@ class WaveFacts(NamedTuple):
     lane: str
     attempt: int
     readings: Mapping[str, EnvelopeReading] = {}
-    summaries: Mapping[str, Optional[dict[str, Any]]] = {}
+    summaries: Mapping[str, dict[str, Any] | None] = {}
     logs: Mapping[str, str] = {}
     presence: Mapping[str, bool] = {}
-    matrix: Optional[ComponentMatrix] = None
-    matrix_error: Optional[str] = None
-    catalog: Optional[BenchmarkCatalog] = None
-    catalog_error: Optional[str] = None
-    derived: Optional[DerivedView] = None
-    corridor: Optional[dict[str, Any]] = None
+    matrix: ComponentMatrix | None = None
+    matrix_error: str | None = None
+    catalog: BenchmarkCatalog | None = None
+    catalog_error: str | None = None
+    derived: DerivedView | None = None
+    corridor: dict[str, Any] | None = None
     corridor_config: Mapping[str, Any] = {}
     contradictions: tuple[dict[str, Any], ...] = ()
     bad_log_lines: tuple[str, ...] = ()
@@ -76,7 +77,7 @@ class WaveFacts(NamedTuple):
     skipped_stages: tuple[str, ...] = ()
     launched_stages: tuple[str, ...] = ()
     ignored_gap_record_ids: frozenset[str] = frozenset()
-    required_integration: Optional[bool] = None
+    required_integration: bool | None = None
     mode: str = "live"
     now: str = ""
 
@@ -85,10 +86,10 @@ class WaveFacts(NamedTuple):
         """The wave's number."""
         return self.wave.wave
 
-    def summary(self, agent_id: Optional[str]) -> Optional[dict[str, Any]]:
+    def summary(self, agent_id: str | None) -> dict[str, Any] | None:
         """The projected summary of an agent, None when there is none."""
         return self.summaries.get(agent_id) if agent_id else None
 
-    def log_path(self, agent_id: Optional[str]) -> Optional[str]:
+    def log_path(self, agent_id: str | None) -> str | None:
         """The repo-relative log path of an agent, None when unknown."""
         return self.logs.get(agent_id) if agent_id else None

@@ -5,7 +5,8 @@ Spec: GATE 7.2 (verdicts), 8.1 (gate results), 8.4 (order), 8.5 (snapshot), 8.6 
 
 from __future__ import annotations
 
-from typing import Any, Mapping, NamedTuple, Optional
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 TRANSPORT = "transport-failure"
 SEMANTIC = "semantic-failure"
@@ -66,10 +67,10 @@ class Verdict(NamedTuple):
     ok: bool
     status_code: str
     detail: str = ""
-    failure_class: Optional[str] = None
+    failure_class: str | None = None
     eligible_for_adjudication: bool = False
-    adjudication_hint: Optional[str] = None
-    component_id: Optional[str] = None
+    adjudication_hint: str | None = None
+    component_id: str | None = None
     eligible_for_fallback: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -93,23 +94,23 @@ class GateResult(NamedTuple):
     ok: bool
     status_code: str = "pass"
     detail: str = ""
-    agent_id: Optional[str] = None
-    log_path: Optional[str] = None
-    component_id: Optional[str] = None
+    agent_id: str | None = None
+    log_path: str | None = None
+    component_id: str | None = None
     owner_agent_ids: tuple[str, ...] = ()
     satisfied_agent_ids: tuple[str, ...] = ()
     waiting_on_agent_ids: tuple[str, ...] = ()
     failed_own_contract_agent_ids: tuple[str, ...] = ()
-    failure_class: Optional[str] = None
+    failure_class: str | None = None
     eligible_for_adjudication: bool = False
-    adjudication_hint: Optional[str] = None
+    adjudication_hint: str | None = None
     adjudicated: bool = False
     adjudicated_agent_ids: tuple[str, ...] = ()
-    adjudication_status: Optional[str] = None
-    adjudication_artifact_path: Optional[str] = None
-    integration_state: Optional[str] = None
-    doc_closure_state: Optional[str] = None
-    cont_qa_state: Optional[str] = None
+    adjudication_status: str | None = None
+    adjudication_artifact_path: str | None = None
+    integration_state: str | None = None
+    doc_closure_state: str | None = None
+    cont_qa_state: str | None = None
     pending: bool = False
 
     def to_json(self, barrier: bool = False) -> dict[str, Any]:
@@ -157,7 +158,7 @@ class Overall(NamedTuple):
     gate: str
     status_code: str
     detail: str
-    agent_id: Optional[str] = None
+    agent_id: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """`{ok, gate, statusCode, detail, agentId}`."""
@@ -191,12 +192,12 @@ class GateSnapshot(NamedTuple):
         return payload
 
 
-def passed(detail: str = "", agent_id: Optional[str] = None, log_path: Optional[str] = None) -> GateResult:
+def passed(detail: str = "", agent_id: str | None = None, log_path: str | None = None) -> GateResult:
     """An ok result with status code `pass`."""
     return GateResult(True, "pass", detail, agent_id, log_path)
 
 
-def from_verdict(verdict: Verdict, agent_id: Optional[str], log_path: Optional[str] = None) -> GateResult:
+def from_verdict(verdict: Verdict, agent_id: str | None, log_path: str | None = None) -> GateResult:
     """The gate result that says what a validator said about an agent."""
     return GateResult(
         verdict.ok,

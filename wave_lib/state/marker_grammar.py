@@ -7,7 +7,8 @@ spells a field list. Pure: no file, no clock. Spec: GATE 2.1, 2.3, 2.4, 2.6.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Optional
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,13 +44,13 @@ class MarkerKind(NamedTuple):
     kind: str
     tag: str
     fields: tuple[Field, ...]
-    positional: Optional[str] = None
+    positional: str | None = None
 
     @property
     def required(self) -> tuple[Field, ...]:
         return tuple(field for field in self.fields if field.form not in (CSV, TEXT))
 
-    def field(self, name: str) -> Optional[Field]:
+    def field(self, name: str) -> Field | None:
         """The field of this name, hyphens and underscores being the same; verdicts also know `state`."""
         name = name.lower().replace("-", "_")
         if self.kind == "verdict" and name == "state":

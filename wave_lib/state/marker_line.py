@@ -7,7 +7,7 @@ Spec: GATE 2.2, 2.3.
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from .marker_grammar import KIND_OF_TAG, MARKERS, BadValue, MarkerKind, canonical_line, read_value
 
@@ -27,10 +27,10 @@ class ParsedLine(NamedTuple):
     `openQuestions`, …), `raw_values` the raw text of the known fields, `canonical` the canonical line.
     """
 
-    kind: Optional[str]
+    kind: str | None
     line: str
-    values: Optional[dict[str, Any]] = None
-    reason: Optional[str] = None
+    values: dict[str, Any] | None = None
+    reason: str | None = None
     raw_values: dict[str, str] = {}
     unknown_keys: tuple[str, ...] = ()
     canonical: str = ""
@@ -46,7 +46,7 @@ def strip_escapes(text: str) -> str:
     return _ESCAPES.sub("", text) if "\x1b" in text or "\x9b" in text else text
 
 
-def parse_marker_line(line: str) -> Optional[ParsedLine]:
+def parse_marker_line(line: str) -> ParsedLine | None:
     """The candidate in a line, or None when the line is no marker at all. Never raises. Spec: GATE 2.2, 2.3."""
     if "[" not in line:
         return None
