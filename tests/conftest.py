@@ -1,0 +1,50 @@
+"""What every test starts from: no variables of the caller's own Wave, private folders, no process left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "wave_lib"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("WAVE_", "CORRIDOR_", "CONTEXT7_")) or name in ("TMUX", "TMUX_PANE"):
+            monkeypatch.delenv(name)
+    # Setting one twice makes monkeypatch restore it, when the code under test exported it meanwhile.
+    monkeypatch.setenv("WAVE_REPO_ROOT", "")
+    monkeypatch.delenv("WAVE_REPO_ROOT")
+
+
+@pytest.fixture
+def start() -> Iterator[Any]:
+    """`start(code, *arguments, **Popen keywords)` runs Python code beside the package; killed with its group at the end."""
+    children: list[subprocess.Popen[bytes]] = []
+
+    def start_python(code: str, *arguments: object, **keywords: Any) -> subprocess.Popen[bytes]:
+        env = {**os.environ, "PYTHONPATH": str(ROOT), **keywords.pop("env", {})}
+        argv = [sys.executable, "-c", code, *map(str, arguments)]
+        keywords.setdefault("start_new_session", True)
+        keywords.setdefault("stdout", subprocess.PIPE)
+        child = subprocess.Popen(argv, env=env, **keywords)
+        children.append(child)
+        return child
+
+    yield start_python
+    for child in children:
+        try:
+            os.killpg(child.pid, 9)
+        except (ProcessLookupError, PermissionError):
+            pass
+        child.wait()
+        if child.stdout is not None:
+            child.stdout.close()
