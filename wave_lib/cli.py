@@ -28,17 +28,29 @@ class Entry(NamedTuple):
 
 COMMANDS: tuple[Entry, ...] = (
     Entry("demo", "commands.demo_cli", "demo [--keep <dir>] [--json]", "run a small real wave in a temporary folder"),
-    Entry("init", "commands.init_cli", "init [--adopt-existing] [--seed-missing] [--write-gitignore] [--json]",
-          "make this folder a wave workspace"),
-    Entry("doctor", "commands.doctor_cli", "doctor [--project <id>] [--lane <lane>] [--json]",
-          "check the workspace and say what to mend"),
+    Entry(
+        "init",
+        "commands.init_cli",
+        "init [--adopt-existing] [--seed-missing] [--write-gitignore] [--json]",
+        "make this folder a wave workspace",
+    ),
+    Entry(
+        "doctor",
+        "commands.doctor_cli",
+        "doctor [--project <id>] [--lane <lane>] [--json]",
+        "check the workspace and say what to mend",
+    ),
     Entry("launch", "commands.launch_cli", "launch [launcher options]", "run waves in the foreground"),
     Entry("signal", "commands.signal_cli", "signal <kind> [marker fields] [--json]", "print one marker line"),
     Entry("local", "commands.local_cli", "local [local executor options]", "the built-in executor for trials"),
     Entry("retry", "commands.retry_cli", "retry show|apply|clear [options]", "choose what the next attempt runs"),
     Entry("trace", "commands.trace_cli", "trace replay|validate [options]", "judge a stored attempt again"),
-    Entry("vendor", "commands.vendor_cli", "vendor <dir> [--name <package>] [--json]",
-          "copy this program into another repository"),
+    Entry(
+        "vendor",
+        "commands.vendor_cli",
+        "vendor <dir> [--name <package>] [--json]",
+        "copy this program into another repository",
+    ),
     Entry("bundle", "commands.bundle_cli", "bundle <out> [--json]", "write this program as one file"),
     Entry("version", "commands.version_cli", "version [--json]", "print the version"),
     Entry("help", "commands.help_cli", "help [command]", "print this list, or the help of one command"),
@@ -100,14 +112,16 @@ def run_command(name: str, argv: list[str], root: str) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    from .definition.roots import find_workspace_root, take_repo_root_flag
+    from .definition.roots import split_repo_root, workspace_root
 
-    chosen = take_repo_root_flag(arguments)
+    arguments, chosen = split_repo_root(arguments)
     word = arguments.pop(0).strip() if arguments else "help"
     name = _ALIASES.get(word, word.lower())
     if find(name) is None:
         raise UnknownCommand(f"Unknown subcommand: {word}")
-    root = find_workspace_root(chosen, upward=name != "init")
+    root = workspace_root(chosen, os.environ)
+    if name == "init" and not chosen and not os.environ.get("WAVE_REPO_ROOT"):
+        root = os.getcwd()  # a new workspace is made here, not in the one that surrounds this folder
     os.environ["WAVE_REPO_ROOT"] = root
     if name not in ("agent-runner", "help", "version", "control-server"):
         from .base.env_file import load_env_file

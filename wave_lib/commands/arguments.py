@@ -8,7 +8,8 @@ Spec: WORK 1.3, LAUNCH 2.1, 2.2.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from ..base.errors import UsageError
 
