@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from ..base.errors import ConfigError
 from . import config_schema as schema
 from .command_template import check_prompt_transport
+from .executor_schema import EXECUTORS
 from .lane_profile import (
     AutoClosure,
     BootstrapPassConditions,
@@ -30,7 +31,7 @@ _PLAN_DOCS = ("current-state.md", "master-plan.md", "migration.md")
 _BLOCKS: dict[str, Block] = {
     "roles": schema.ROLES,
     "validation": schema.VALIDATION,
-    "executors": schema.EXECUTORS,
+    "executors": EXECUTORS,
     "skills": schema.SKILLS,
     "capabilityRouting": schema.CAPABILITY_ROUTING,
     "runtimePolicy": schema.RUNTIME_POLICY,

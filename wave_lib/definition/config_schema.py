@@ -7,17 +7,16 @@ Spec: CFG 4; added keys: SUP 5, 17, PROV 3, WORK 2.7.
 from __future__ import annotations
 
 import re
-from typing import Any, Iterator, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from ..base.errors import ConfigError
 from . import values as v
-from .command_template import PLACEHOLDERS, PROMPT_TRANSPORTS, check_template
+from .executor_schema import EXECUTORS
 from .ids import sanitize_lane, sanitize_project
 from .lane_profile import EXECUTOR_MODES, SKILL_ROLES
-from .schema_types import Block, Keyed, Leaf, Node, inheritable
+from .schema_types import Block, Keyed, Leaf, Node, word_key
 
-SANDBOXES = ("read-only", "workspace-write", "danger-full-access")
-EFFORTS = ("low", "medium", "high", "xhigh", "max")
 SEVERITIES = ("low", "medium", "high", "critical")
 CREDENTIAL_PROVIDERS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 """Provider of a credential lease -> the variable it fills. Spec: PROV 6.1."""
@@ -62,8 +61,11 @@ CORE_CONTEXT_PATHS = (
 )
 
 _RESERVED_VARIABLES = frozenset(
-    "PATH HOME SHELL USER PWD IFS ENV BASH_ENV TMPDIR LD_PRELOAD LD_LIBRARY_PATH NODE_OPTIONS PYTHONPATH "
-    "PYTHONSTARTUP PYTHONHOME".split()
+    (
+        *("PATH", "HOME", "SHELL", "USER", "PWD", "IFS", "ENV", "BASH_ENV", "TMPDIR"),
+        *("LD_PRELOAD", "LD_LIBRARY_PATH", "NODE_OPTIONS"),
+        *("PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME"),
+    )
 )
 
 
@@ -83,12 +85,6 @@ def _sanitized(sanitize: Any, raw: str, label: str) -> str:
         return str(sanitize(raw))
     except ConfigError as error:
         raise ConfigError(f"{label}: {error.what}", remedy=error.remedy) from None
-
-
-def _word_key(raw: str, label: str) -> str:
-    if not raw.strip():
-        raise ConfigError(f"{label} has an empty key")
-    return raw.strip().lower()
 
 
 def _role_key(raw: str, label: str) -> str:
@@ -156,164 +152,7 @@ def _credential(item: object, label: str) -> dict[str, str]:
     return {"id": credential_id, "envVar": variable}
 
 
-def _template(*extra: str) -> v.Kind:
-    allowed = (*PLACEHOLDERS, *extra)
-
-    def read(value: object, label: str) -> Any:
-        return v.UNSET if value is None else check_template(value, label, allowed)
-
-    return v.Kind("list of arguments; a list inside is an optional group", read, is_list=True)
-
-
-def _id_pattern(value: object, label: str) -> Any:
-    text = v.as_text(value, label)
-    try:
-        return re.compile(text).pattern if text is not v.UNSET else text
-    except re.error as error:
-        raise ConfigError(f"{label} is no regular expression: {error}") from None
-
-
 # The blocks, from the inside out
-
-_EXTRA_ARGS = Leaf(v.TEXTS, (), "arguments appended to the command line, before a trailing prompt operand", added=True)
-
-_CODEX = Block(
-    {
-        "command": Leaf(v.TEXT, "codex", "program to run"),
-        "profileName": Leaf(v.TEXT, None, "profile of the codex CLI"),
-        "config": Leaf(v.ONE_OR_LIST, (), "`-c key=value` settings"),
-        "search": Leaf(v.BOOL, False, "web search"),
-        "images": Leaf(v.ONE_OR_LIST, (), "image files to attach"),
-        "addDirs": Leaf(v.ONE_OR_LIST, (), "further directories the agent may use"),
-        "json": Leaf(v.BOOL, False, "event lines as output"),
-        "ephemeral": Leaf(v.BOOL, False, "keep no session"),
-        "sandbox": Leaf(v.choice(*SANDBOXES), "danger-full-access", "sandbox mode"),
-        "extraArgs": _EXTRA_ARGS,
-    },
-    "Codex CLI",
-)
-
-_CLAUDE = Block(
-    {
-        "command": Leaf(v.TEXT, "claude", "program to run"),
-        "model": Leaf(v.TEXT, None, "model when neither profile nor agent names one"),
-        "agent": Leaf(v.TEXT, None, "agent of the claude CLI"),
-        "appendSystemPromptMode": Leaf(
-            v.choice("append", "replace"), "append", "append to the system prompt or replace it"
-        ),
-        "permissionMode": Leaf(v.TEXT, "bypassPermissions", "permission mode"),
-        "permissionPromptTool": Leaf(v.TEXT, None, "tool that answers permission prompts"),
-        "effort": Leaf(v.choice(*EFFORTS), None, "reasoning effort"),
-        "maxTurns": Leaf(v.POSITIVE, None, "hard limit of turns"),
-        "mcpConfig": Leaf(v.ONE_OR_LIST, (), "MCP configuration files"),
-        "strictMcpConfig": Leaf(v.BOOL, False, "use only the MCP servers given here"),
-        "settings": Leaf(v.TEXT, None, "settings file"),
-        "settingsJson": Leaf(v.OBJECT, None, "settings merged over the file"),
-        "hooksJson": Leaf(v.OBJECT, None, "hooks merged into the settings"),
-        "allowedHttpHookUrls": Leaf(v.ONE_OR_LIST, (), "URLs that hooks may call"),
-        "outputFormat": Leaf(v.choice("text", "json", "stream-json"), "text", "output format"),
-        "allowedTools": Leaf(v.TEXTS, (), "tools allowed without asking"),
-        "disallowedTools": Leaf(v.TEXTS, (), "tools denied"),
-        "extraArgs": _EXTRA_ARGS,
-        "allowRootBypass": Leaf(v.BOOL, False, "let root bypass permissions (sets IS_SANDBOX=1)", added=True),
-    },
-    "Claude Code",
-)
-
-_OPENCODE = Block(
-    {
-        "command": Leaf(v.TEXT, "opencode", "program to run"),
-        "model": Leaf(v.TEXT, None, "model when neither profile nor agent names one"),
-        "agent": Leaf(v.TEXT, None, "agent name; default `wave-<agentId>`"),
-        "attach": Leaf(v.URL, None, "URL of a running server"),
-        "files": Leaf(v.ONE_OR_LIST, (), "files to attach"),
-        "format": Leaf(v.choice("default", "json"), "default", "output format"),
-        "steps": Leaf(v.POSITIVE, None, "hard limit of steps"),
-        "instructions": Leaf(v.TEXTS, (), "instruction files or texts"),
-        "permission": Leaf(v.OBJECT, None, "permissions of the agent"),
-        "configJson": Leaf(v.OBJECT, None, "further configuration of the CLI"),
-        "extraArgs": _EXTRA_ARGS,
-        "autoApprove": Leaf(v.BOOL, False, "approve tool calls by itself (`--auto`)", added=True),
-    },
-    "OpenCode",
-)
-
-_COMMAND = Block(
-    {
-        "argv": Leaf(_template(), (), "program and arguments with placeholders; required to use this executor"),
-        "promptTransport": Leaf(v.choice(*PROMPT_TRANSPORTS), "stdin", "how the prompt travels"),
-        "env": Leaf(v.ENV_MAP, {}, "environment variables, placeholders allowed"),
-        "outputFormat": Leaf(v.choice("text", "jsonl"), "text", "plain text or event lines"),
-        "successExitCodes": Leaf(v.INTEGERS, (0,), "exit codes that count as success"),
-        "rateLimitRetries": Leaf(v.BOOL, True, "retry when the output speaks of a rate limit"),
-        "rateLimitPatterns": Leaf(v.TEXTS, (), "further texts that mean a rate limit"),
-        "workdir": Leaf(v.PATH, ".", "working directory"),
-        "model": Leaf(v.TEXT, None, "value of {model} when neither profile nor agent names one"),
-        "systemPromptFile": Leaf(v.BOOL, True, "write harness and skill text to command-system-prompt.txt"),
-        "session": Block(
-            {
-                "argv": Leaf(_template("sessionId"), None, "argv of a first try that chooses a session"),
-                "resumeArgv": Leaf(_template("sessionId"), None, "argv that resumes {sessionId}"),
-                "idPattern": Leaf(v.Kind("regular expression", _id_pattern), None, "finds the session id in the log"),
-            },
-            "how a conversation is continued after a kill",
-            optional=True,
-        ),
-    },
-    "any other agent command",
-    added=True,
-)
-
-_ENV = Block(
-    {
-        "mode": Leaf(v.choice("inherit", "allowlist"), "inherit", "start from everything or from an allowlist"),
-        "pass": Leaf(v.ENV_NAMES, (), "variables passed although they are secret or not on the allowlist", union=True),
-        "strip": Leaf(v.ENV_NAMES, (), "variables taken away", union=True),
-        "set": Leaf(v.ENV_MAP, {}, "variables set"),
-    },
-    "environment of agents",
-    added=True,
-)
-
-_PROFILE = Block(
-    {
-        "id": Leaf(v.MODE, None, "executor mode"),
-        "model": Leaf(v.TEXT, None, "model"),
-        "fallbacks": Leaf(v.MODES, (), "modes to fall back to"),
-        "tags": Leaf(v.TEXTS, (), "free labels"),
-        "budget": Block(
-            {
-                "turns": Leaf(v.POSITIVE, None, "advisory number of turns"),
-                "minutes": Leaf(v.POSITIVE, None, "time limit of an attempt"),
-            },
-            "limits of one attempt",
-            optional=True,
-        ),
-        "retryPolicy": Leaf(v.choice("sticky", "fallback-allowed"), None, "whether a retry may change the executor"),
-        "allowFallbackOnRetry": Leaf(v.BOOL, None, "the same as a switch; wins over retryPolicy"),
-        "codex": inheritable(_CODEX),
-        "claude": inheritable(_CLAUDE, without=("model", "appendSystemPromptMode")),
-        "opencode": inheritable(_OPENCODE, without=("model",)),
-        "command": inheritable(_COMMAND, sparse=True),
-        "env": inheritable(_ENV, sparse=True),
-    },
-    "a named executor setup that agents select",
-)
-
-EXECUTORS = Block(
-    {
-        "default": Leaf(v.MODE, "codex", "executor of agents that name none"),
-        "profiles": Keyed(_PROFILE, _word_key, "named executor setups", merge="by-key", key_name="<name>"),
-        "codex": _CODEX,
-        "claude": _CLAUDE,
-        "opencode": _OPENCODE,
-        "command": _COMMAND,
-        "env": _ENV,
-        "resumeSessions": Leaf(v.BOOL, True, "continue the conversation of an agent that was killed", added=True),
-        "resumeLimit": Leaf(v.COUNT, 3, "resumes of one session without new output", added=True),
-    },
-    "which programs run agents, and how",
-)
 
 ROLES = Block(
     {
@@ -403,7 +242,7 @@ SKILLS = Block(
         "byRole": Keyed(Leaf(v.SKILL_IDS, (), union=True), _skill_role_key, "skills of a role", "union", "<role>"),
         "byRuntime": Keyed(Leaf(v.SKILL_IDS, (), union=True), _mode_key, "skills of a runtime", "union", "<mode>"),
         "byDeployKind": Keyed(
-            Leaf(v.SKILL_IDS, (), union=True), _word_key, "skills of a deploy kind", "union", "<kind>"
+            Leaf(v.SKILL_IDS, (), union=True), word_key, "skills of a deploy kind", "union", "<kind>"
         ),
     },
     "skill bundles that agents receive",
@@ -421,7 +260,7 @@ RUNTIME_POLICY = Block(_POLICY_FIELDS, "who runs on what")
 CAPABILITY_ROUTING = Block(
     {
         "preferredAgents": Keyed(
-            Leaf(v.TEXTS, (), "agents asked first"), _word_key, "agents for a capability", key_name="<capability>"
+            Leaf(v.TEXTS, (), "agents asked first"), word_key, "agents for a capability", key_name="<capability>"
         )
     },
     "who answers requests for a capability",

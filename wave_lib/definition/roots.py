@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ..base.errors import UsageError
 
@@ -47,9 +47,7 @@ def workspace_root(option: str | None, env: Mapping[str, str], cwd: str | None =
     here = cwd or current_directory(env)
     for value, where in ((option, OPTION), (env.get(VARIABLE), VARIABLE)):
         if value:
-            root = (
-                os.path.normpath(os.path.join(here, value)) if ".." not in value.split("/") else _physical(here, value)
-            )
+            root = _absolute(here, value)
             if not os.path.isdir(root):
                 raise UsageError(f"{value} is not a directory", where=where, remedy="name an existing directory")
             return root

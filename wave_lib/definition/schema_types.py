@@ -6,7 +6,8 @@ defaults at the end. So no default of an outer layer ever hides a value of an in
 
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping, NamedTuple, Union
+from collections.abc import Mapping
+from typing import Any, Callable, NamedTuple, Union
 
 from ..base.errors import ConfigError
 from ..base.text import nearest
@@ -141,3 +142,10 @@ def inheritable(block: Block, without: tuple[str, ...] = (), sparse: bool = Fals
         else:
             fields[key] = inheritable(child, sparse=sparse) if isinstance(child, Block) else child
     return block._replace(fields=fields, optional=True)
+
+
+def word_key(raw: str, label: str) -> str:
+    """The key of a map of free words: trimmed, lower-cased."""
+    if not raw.strip():
+        raise ConfigError(f"{label} has an empty key")
+    return raw.strip().lower()
