@@ -13,6 +13,7 @@ from .phases import earliest_phase, without_mixed_closure
 from .rerun_override import UNKNOWN_AGENTS, OverrideResolution, resolve_override
 from .resume_plan import SIBLING_PENDING
 from .retry_engine import Barrier, RelaunchResolution, RetryFacts, resolve_relaunch
+from .role_reports import role_report
 from .summary_validation import validate_design_summary, validate_implementation_summary
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def has_reusable_result(plan: PlanFacts, agent: Agent) -> bool:
     if not _envelope_is_valid(plan, agent):
         return False
     if roles.is_design_agent(agent, facts.bindings.roles):
-        if not validate_design_summary(agent, summary, facts.presence).ok:
+        if not validate_design_summary(agent, summary, role_report(agent, facts)).ok:
             return False
         if roles.is_docs_only_design(agent, facts.bindings.roles):
             return True
@@ -201,7 +202,7 @@ def has_design_pass(plan: PlanFacts, agent: Agent) -> bool:
     if not _succeeded(plan.statuses.get(agent.agent_id)) or not _hash_is_current(plan, agent):
         return False
     summary = plan.facts.summary(agent.agent_id)
-    return validate_design_summary(agent, summary, plan.facts.presence).ok
+    return validate_design_summary(agent, summary, role_report(agent, plan.facts)).ok
 
 
 def _succeeded(status: Optional[Mapping[str, Any]]) -> bool:
@@ -235,12 +236,17 @@ def resolve_post_design_pass_transition(
     design_gate: GateResult,
     current_agent_ids: Collection[str],
     pre_completed_agent_ids: Collection[str],
+    *,
+    after_design: bool = False,
 ) -> DesignTransition:
     """What follows a pass without failures. Spec: LAUNCH 7.5.
 
     `no-op` also for passes this rule does not concern: those that ran an implementation agent, or no design agent.
+    `after_design`: the pass itself followed a design pass, so its hybrid design agents ran as implementation agents.
     """
     bindings = facts.bindings
+    if after_design:
+        return DesignTransition("no-op", "this pass already implemented the design")
     current = [agent for agent in facts.wave.agents if agent.agent_id in current_agent_ids]
     design = [agent for agent in current if roles.is_design_agent(agent, bindings.roles)]
     if not design or len(design) != len(current):
