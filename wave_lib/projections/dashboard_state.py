@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.files import read_text, write_json
 from ..base.timestamps import now_iso
+from ..state.coordination_records import is_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ..definition.wave_types import Wave
+    from ..engines.derived_state import DerivedState
 
     JsonObject = dict[str, Any]
 
@@ -275,9 +277,21 @@ def _push(dashboard: JsonObject, event: JsonObject, now: str) -> None:
     dashboard["updatedAt"] = now
 
 
-def apply_derived_state(dashboard: JsonObject, counters: Mapping[str, Any]) -> None:
-    """Copy the ten coordination counters of the derived state. Spec: COORD 20."""
-    dashboard.update({key: counters[key] for key in COORDINATION_COUNTERS if key in counters})
+def apply_derived_state(dashboard: JsonObject, derived: DerivedState) -> None:
+    """Set the ten coordination counters from the derived state. Spec: COORD 20."""
+    state, metrics, snapshot = derived.coordination_state, derived.response_metrics, derived.dependency_snapshot
+    dashboard.update(
+        helperAssignmentsOpen=sum(bool(item.get("blocking")) for item in derived.capability_assignments),
+        inboundDependenciesOpen=len(snapshot.get("openInbound") or ()),
+        outboundDependenciesOpen=len(snapshot.get("openOutbound") or ()),
+        coordinationOpen=sum(not is_seed(record) for record in state.open),
+        openClarifications=len(state.open_of_kind("clarification-request")),
+        openHumanEscalations=metrics.get("openHumanEscalationCount") or 0,
+        oldestOpenCoordinationAgeMs=metrics.get("oldestOpenCoordinationAgeMs"),
+        oldestUnackedRequestAgeMs=metrics.get("oldestUnackedRequestAgeMs"),
+        overdueAckCount=metrics.get("overdueAckCount") or 0,
+        overdueClarificationCount=metrics.get("overdueClarificationCount") or 0,
+    )
 
 
 def set_board_tail(dashboard: JsonObject, board_text: str) -> None:
