@@ -60,7 +60,7 @@ class ComponentMatrix(NamedTuple):
 
 
 def compare_levels(levels: Sequence[str], left: str, right: str) -> int:
-    """Negative when `left` is below `right` in this order, 0 when equal, positive when above; unknown levels are lowest."""
+    """Negative when `left` is below `right`, 0 when equal, positive when above; an unknown level is below all."""
     return rank(levels, left) - rank(levels, right)
 
 
@@ -165,19 +165,15 @@ _TABLE_ROW = re.compile(r"^\s*\|\s*`([^`]+)`\s*\|\s*`([^`]+)`\s*\|", re.MULTILIN
 
 def matrix_differences(matrix: ComponentMatrix, markdown: str) -> list[str]:
     """Where the markdown for people disagrees with the JSON, one line each; empty when they agree. Spec: CFG 12.1."""
-    bullets = set(_BULLET.findall(markdown))
-    levels = dict(_TABLE_ROW.findall(markdown))
-    listed = {name for name in bullets if name in matrix.components or name not in matrix.levels}
-    differences = [f"component {name} is not in the JSON" for name in sorted(listed - set(matrix.components))]
-    for component in matrix.components.values():
-        name = component.component_id
-        if name not in bullets:
+    listed = {name for name in _BULLET.findall(markdown) if name not in matrix.levels}
+    levels = {name: level for name, level in _TABLE_ROW.findall(markdown) if name not in matrix.levels}
+    differences = []
+    for name, component in matrix.components.items():
+        if name not in listed:
             differences.append(f"component {name} is not listed in the markdown")
         if name not in levels:
             differences.append(f"component {name} has no current level in the markdown")
         elif levels[name] != component.current_level:
-            differences.append(
-                f"component {name} is {component.current_level} in the JSON, {levels[name]} in the markdown"
-            )
-    unknown = sorted(name for name in levels if name not in matrix.components and name not in listed)
-    return differences + [f"component {name} has a level in the markdown and is not in the JSON" for name in unknown]
+            differences.append(f"component {name} is {component.current_level} in JSON, {levels[name]} in markdown")
+    unknown = sorted((listed | set(levels)) - set(matrix.components))
+    return differences + [f"component {name} is not in the JSON" for name in unknown]

@@ -72,7 +72,7 @@ def parse_eval_target(line: str, label: str) -> EvalTarget:
         family = _required_id(family, f"{label}.benchmark-family")
     elif selection == "delegated":
         raise ConfigError(f"{label}.benchmark-family is required for a delegated target")
-    names = [name.strip() for name in fields.get("benchmarks", "").split(",")]
+    names = [_unwrapped(name.strip()) for name in fields.get("benchmarks", "").split(",")]
     benchmarks = tuple(dict.fromkeys(_required_id(name, f"{label}.benchmarks") for name in names if name))
     if selection == "pinned" and not benchmarks:
         raise ConfigError(f"{label}.benchmarks needs at least one benchmark for a pinned target")
@@ -100,7 +100,9 @@ def _target_fields(line: str, label: str) -> dict[str, str]:
 
 
 def _unwrapped(value: str) -> str:
-    wrapped = len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'`"
+    """Without one wrapping pair; in "`a`, `b`" the outer characters are no pair."""
+    quote = value[:1]
+    wrapped = len(value) >= 2 and quote in "\"'`" and value.endswith(quote) and quote not in value[1:-1]
     return value[1:-1].strip() if wrapped else value
 
 
@@ -132,18 +134,6 @@ def check_target(target: EvalTarget, catalog: BenchmarkCatalog, label: str | Non
         if family is not None and owner != family:
             raise ConfigError(f"{label}: benchmark {benchmark!r} belongs to family {owner!r}, not {family!r}")
     return target.benchmarks
-
-
-def target_to_json(target: EvalTarget) -> dict[str, Any]:
-    """The target as the manifest holds it. Spec: CFG 13.1."""
-    return {
-        "id": target.id,
-        "selection": target.selection,
-        "benchmarkFamily": target.benchmark_family,
-        "benchmarks": list(target.benchmarks),
-        "objective": target.objective,
-        "threshold": target.threshold,
-    }
 
 
 # Catalog. Spec: CFG 13.2
