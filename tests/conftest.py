@@ -27,7 +27,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def start() -> Iterator[Any]:
-    """`start(code, *arguments, **Popen keywords)` runs Python code beside the package; killed with its group at the end."""
+    """`start(code, *arguments, **Popen keywords)` runs Python code beside the package; killed at the end."""
     children: list[subprocess.Popen[bytes]] = []
 
     def start_python(code: str, *arguments: object, **keywords: Any) -> subprocess.Popen[bytes]:

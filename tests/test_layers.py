@@ -32,11 +32,14 @@ WRITERS = {
     "base/lease.py",
     "base/owner_files.py",
     "base/durable_steps.py",
+    "runtime/packaging.py",  # swaps whole folders of the program, no state
 }
+# The help text is the command table, which the router owns.
+ALLOWED_UPWARDS = {("commands/help_cli.py", "cli")}
 WRITING_CALLS = {
-    "os.open", "os.replace", "os.rename", "os.unlink", "os.remove", "os.mkdir", "os.makedirs", "os.truncate", "os.link",
-    "os.ftruncate", "os.pwrite", "os.symlink", "os.mkfifo", "os.rmdir", "shutil.rmtree", "shutil.copy", "shutil.copyfile",
-    "shutil.copytree", "shutil.move",
+    "os.open", "os.replace", "os.rename", "os.unlink", "os.remove", "os.mkdir", "os.makedirs", "os.truncate",
+    "os.link", "os.ftruncate", "os.pwrite", "os.symlink", "os.mkfifo", "os.rmdir", "shutil.rmtree", "shutil.copy",
+    "shutil.copyfile", "shutil.copytree", "shutil.move",
 }  # fmt: skip
 IMPURE = {
     "os", "io", "pathlib", "shutil", "tempfile", "glob", "subprocess", "signal", "socket", "selectors", "fcntl", "time",
@@ -90,7 +93,7 @@ def test_imports_point_one_way_and_are_relative(path: Path) -> None:
         other = parts[0]
         if other not in RANK:  # `from .. import __version__`
             continue
-        allowed = RANK[other] < RANK[own] or other == own
+        allowed = RANK[other] < RANK[own] or other == own or (inside(path), other) in ALLOWED_UPWARDS
         assert allowed, f"{inside(path)}:{line}: {own} must not import {other}"
 
 
@@ -126,6 +129,8 @@ def _mode_of(call: ast.Call) -> str:
 
 def _names_writing_flag(call: ast.Call) -> bool:
     flags = ast.unparse(call)
+    if "os.devnull" in flags:
+        return False
     # opening a FIFO to wake its reader writes no file
     return any(flag in flags for flag in ("O_CREAT", "O_TRUNC", "O_APPEND", "O_RDWR")) or (
         "O_WRONLY" in flags and "O_NONBLOCK" not in flags
@@ -137,7 +142,8 @@ def test_only_the_event_loop_handles_signals(path: Path) -> None:
     if inside(path) == "base/event_loop.py":
         return
     for line, name, _ in calls(path):
-        assert name not in ("signal.signal", "signal.set_wakeup_fd", "signal.setitimer"), f"{inside(path)}:{line}: {name}"
+        forbidden = name in ("signal.signal", "signal.set_wakeup_fd", "signal.setitimer")
+        assert not forbidden, f"{inside(path)}:{line}: {name}"
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if inside(path).startswith("engines/")], ids=inside)
@@ -165,11 +171,8 @@ def test_records_are_named_tuples(path: Path) -> None:
 def test_owners_open_with_their_promise(path: Path) -> None:
     """Who owns a process or a file says what it holds, writes, and what is true when it is killed."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    owns = any(
-        name.split(".")[-1]
-        in ("write_json", "write_text", "append_jsonl", "open_log", "spawn", "spawn_once", "spawn_on", "publish", "take")
-        for _, name, _ in calls(path)
-    )
+    owning = {"write_json", "write_text", "append_jsonl", "open_log", "spawn", "spawn_once", "spawn_on", "publish"}
+    owns = any(name.split(".")[-1] in owning | {"take"} for _, name, _ in calls(path))
     if not owns or path.name == "__init__.py":
         return
     text = ast.get_docstring(tree) or ""

@@ -172,7 +172,7 @@ def _parse_lines(data: bytes, first_line: int) -> tuple[list[dict[str, Any]], li
     decode = _decoder.raw_decode
     for number, line in enumerate(lines, first_line):
         try:
-            value, end = decode(line)
+            value, end = decode(line if line[:1] == "{" else line.lstrip())
             if end != len(line):
                 value = _decoder.decode(line)  # blanks around the record are no harm, anything else raises
             good = type(value) is dict and (line.isascii() or _is_utf8(line))

@@ -60,6 +60,11 @@ class FileLock:
         if self._owner is not None:
             self._owner.add(pid)
 
+    def write(self, content: bytes) -> None:
+        """Replaces the content of the locked file in place: a record of the holder, for people and probes to read."""
+        os.ftruncate(self.fd, 0)
+        os.pwrite(self.fd, content, 0)
+
     def still_in_place(self) -> bool:
         """False when the file at the path is no longer the locked one (removed or replaced): ownership is lost."""
         return self.fd >= 0 and _same_file(self.fd, self.path)
@@ -90,8 +95,7 @@ def take(
             if lock is not None:
                 kept = True
                 if record is not None:
-                    os.ftruncate(fd, 0)
-                    os.pwrite(fd, record, 0)
+                    lock.write(record)
                 return lock
             exclusive = not _only_probed(fd)
         finally:

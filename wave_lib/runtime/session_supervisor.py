@@ -96,9 +96,7 @@ def _foreign_and_alive(holder: dict[str, Any]) -> bool:
 
 def _write_in_place(lock: FileLock, content: dict[str, Any]) -> None:
     # In place, for replacing the file would change the locked inode (a named exception to base/files.py).
-    data = json.dumps(content, ensure_ascii=False).encode() + b"\n"
-    os.ftruncate(lock.fd, 0)
-    os.pwrite(lock.fd, data, 0)
+    lock.write(json.dumps(content, ensure_ascii=False).encode() + b"\n")
 
 
 class Leftover(NamedTuple):
