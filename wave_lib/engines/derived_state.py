@@ -5,7 +5,8 @@ Spec: COORD 20. The engine is `derived_state_engine.build_derived_state`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from ..definition.evals import BenchmarkCatalog
@@ -39,15 +40,14 @@ class DerivedInputs(NamedTuple):
     feedback: Sequence[JsonObject]
     tickets: Sequence[JsonObject]
     now: str
-    summaries: Mapping[str, Optional[JsonObject]] = {}
+    summaries: Mapping[str, JsonObject | None] = {}
     runs: Mapping[str, JsonObject] = {}
     presence: Mapping[str, bool] = {}
-    catalog: Optional[BenchmarkCatalog] = None
-    catalog_error: Optional[str] = None
-    corridor: Optional[JsonObject] = None
+    catalog: BenchmarkCatalog | None = None
+    catalog_error: str | None = None
+    corridor: JsonObject | None = None
     corridor_config: Mapping[str, Any] = {}
-    previous_ledger: Optional[JsonObject] = None
-    previous_docs_queue_created_at: Optional[str] = None
+    previous_docs_queue_created_at: str | None = None
     bad_lines: Sequence[LogDiagnostic] = ()
     seed_time: str = ""
     orchestrator_id: str = ""

@@ -88,6 +88,16 @@ class CoordinationFold:
         self._key_of: dict[str, tuple[float, str]] = {}
         self._unsorted = False
 
+    @classmethod
+    def resume(cls, state: CoordinationState) -> CoordinationFold:
+        """A fold that goes on where a state ended."""
+        fold = cls()
+        fold._records = list(state.records)
+        fold._by_id = dict(state.by_id)
+        fold._keys = [(_order_time(record["updatedAt"]), record["id"]) for record in state.latest]
+        fold._key_of = {key[1]: key for key in fold._keys}
+        return fold
+
     def add(self, record: JsonObject) -> None:
         """Fold one version: later values win key by key, `id` and `createdAt` of the first version stay."""
         record_id = record["id"]
