@@ -1,0 +1,115 @@
+"""Ending an agent: its runner, its process group, and what has left the group.
+
+Holds:       nothing.
+Writes:      `<base>.stop.json`: why, for the runner that is told to stop.
+When killed: what was signalled goes on ending; whoever asks again finds less to do.
+
+Spec: SUP 16.7; LAUNCH 9.4.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Callable, NamedTuple
+
+from ..base import locks
+from ..base.files import write_json
+from ..base.processes import Alive, Identity, alive, check, end_group, group_alive, processes_marked
+from ..base.timestamps import now_iso
+from .agent_records import AgentFiles, files_of, read_object
+
+NONCE = "WAVE_AGENT_NONCE"
+"""The variable by which processes of one launch of an agent are known, wherever they went."""
+
+
+class Termination(NamedTuple):
+    """What `terminate_agent_tree` did. Spec: SUP 16.7."""
+
+    signalled: bool
+    escalated: bool
+    gone: bool
+
+
+def terminate_agents(runtime_paths: list[str], reason: str, grace_seconds: float = 10.0) -> list[Termination]:
+    """End several agents at once: all are asked before the first is waited for."""
+    for path in runtime_paths:
+        _ask_to_end(files_of(path), reason)
+    return [terminate_agent_tree(path, reason, grace_seconds) for path in runtime_paths]
+
+
+def terminate_agent_tree(runtime_path: str, reason: str, grace_seconds: float = 10.0) -> Termination:
+    """End runner, process group and stragglers of this agent; blocks up to the grace and some seconds.
+
+    Only what is identified (start time, boot, or this launch's nonce in its environment) is signalled, never a bare
+    number; a process of another host is left alone. Spec: SUP 16.7.
+    """
+    files = files_of(runtime_path)
+    record = read_object(files.runtime) or {}
+    shim, pgid = Identity.from_json(record.get("executorIdentity")), int(record.get("pgid") or 0)
+    nonce = str(record.get("launchId") or "")
+
+    def gone() -> bool:
+        return not locks.held(files.tree_lock) and not (_ours(shim) and group_alive(pgid))
+
+    if gone():
+        return Termination(False, False, True)
+    if shim is not None and check(shim) is Alive.UNKNOWN:
+        return Termination(False, False, False)
+    asked = _ask_to_end(files, reason)
+    # Without a group of its own yet there is only the runner, which ends by itself.
+    ended = end_group(pgid, shim, grace_seconds, mark=(NONCE, nonce) if nonce else None, gone=gone)
+    signalled, escalated = asked or ended.signalled, ended.escalated
+    if not ended.gone and not ended.signalled:
+        _wait_until(gone, grace_seconds if asked else 0.0)
+    if not gone():
+        escalated = kill_stragglers(files, nonce, gone) or escalated
+        signalled = signalled or escalated
+    return Termination(signalled, escalated, gone())
+
+
+def _ours(shim: Identity | None) -> bool:
+    return shim is not None and check(shim) is not Alive.UNKNOWN
+
+
+def _ask_to_end(files: AgentFiles, reason: str) -> bool:
+    """Leave the reason and send SIGTERM to the runner, which ends its group. False when there is no runner."""
+    record = read_object(files.runtime) or {}
+    runner = Identity.from_json(record.get("runnerIdentity"))
+    if runner is None or not alive(runner):
+        return False
+    write_json(files.stop, {"launchId": record.get("launchId"), "reason": reason, "at": now_iso()})
+    return _signal(runner.pid, signal.SIGTERM)
+
+
+def kill_stragglers(files: AgentFiles, nonce: str, gone: Callable[[], bool]) -> bool:
+    """What left the group, and then the runner: TERM, a moment, KILL."""
+    signalled = False
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        pids = processes_marked(NONCE, nonce) if nonce else []
+        runner = Identity.from_json((read_object(files.runtime) or {}).get("runnerIdentity"))
+        if number == signal.SIGKILL and alive(runner) and runner is not None:
+            pids.append(runner.pid)
+        for pid in pids:
+            signalled = _signal(pid, number) or signalled
+        if _wait_until(gone, 5.0 if number == signal.SIGKILL else 1.0):
+            break
+    return signalled
+
+
+def _signal(pid: int, number: int) -> bool:
+    try:
+        os.kill(pid, number)
+        return True
+    except OSError:
+        return False
+
+
+def _wait_until(done: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.02)
+    return True
