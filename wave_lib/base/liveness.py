@@ -73,7 +73,7 @@ def on_local_file_system(path: str) -> bool:
 
 
 def _file_system_type(path: str, device: str, mountinfo: list[str]) -> str:
-    """The type of the mount with this device, or else (btrfs has device numbers of its own) of the longest mount point."""
+    """The type of the mount with this device, or else (btrfs has numbers of its own) of the longest mount point."""
     best, best_length = "", -1
     for line in mountinfo:
         fields, _, rest = line.partition(" - ")
