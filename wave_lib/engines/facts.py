@@ -10,36 +10,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from typing import Protocol
-
     from ..definition.components import ComponentMatrix
     from ..definition.evals import BenchmarkCatalog
     from ..definition.lane_profile import LaneProfile
     from ..definition.roles import RoleBindings
     from ..definition.wave_types import Wave
-    from ..state.coordination_store import CoordinationState
     from ..state.result_envelope import EnvelopeReading
-
-    class DerivedView(Protocol):
-        """What the gates read of the derived state (`derived_state_engine.DerivedState`). Spec: COORD 13-19."""
-
-        @property
-        def coordination_state(self) -> CoordinationState: ...
-
-        @property
-        def docs_queue(self) -> dict[str, Any] | None: ...
-
-        @property
-        def capability_assignments(self) -> Any: ...
-
-        @property
-        def dependency_snapshot(self) -> dict[str, Any] | None: ...
-
-        @property
-        def integration_summary(self) -> dict[str, Any] | None: ...
-
-        @property
-        def security_summary(self) -> dict[str, Any] | None: ...
+    from .derived_state import DerivedState
 
 
 class WaveFacts(NamedTuple):
@@ -68,7 +45,7 @@ class WaveFacts(NamedTuple):
     matrix_error: str | None = None
     catalog: BenchmarkCatalog | None = None
     catalog_error: str | None = None
-    derived: DerivedView | None = None
+    derived: DerivedState | None = None
     corridor: dict[str, Any] | None = None
     corridor_config: Mapping[str, Any] = {}
     contradictions: tuple[dict[str, Any], ...] = ()
