@@ -8,7 +8,8 @@ Spec: CFG 8.9 (parsed wave object), CFG 14 (the manifest holds exactly this form
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Optional
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from .evals import EvalTarget
@@ -22,10 +23,10 @@ DOC_IMPACT_VALUES = ("none", "owned", "shared-plan")
 class ExitContract(NamedTuple):
     """What an implementation agent promises to reach. Values as written; V19 checks them (CFG 8.5, 11)."""
 
-    completion: Optional[str] = None
-    durability: Optional[str] = None
-    proof: Optional[str] = None
-    doc_impact: Optional[str] = None
+    completion: str | None = None
+    durability: str | None = None
+    proof: str | None = None
+    doc_impact: str | None = None
 
 
 # attribute -> (JSON key, allowed values weakest first); one table for parser, validator and markers
@@ -41,15 +42,15 @@ class ProofArtifact(NamedTuple):
     """A file that proves something; an empty `required_for` means it is always required."""
 
     path: str
-    kind: Optional[str] = None
+    kind: str | None = None
     required_for: tuple[str, ...] = ()
 
 
 class Context7Config(NamedTuple):
     """A declared documentation bundle and query (wave defaults or one agent)."""
 
-    bundle: Optional[str] = None
-    query: Optional[str] = None
+    bundle: str | None = None
+    query: str | None = None
 
 
 class DeployEnvironment(NamedTuple):
@@ -58,7 +59,7 @@ class DeployEnvironment(NamedTuple):
     id: str
     kind: str
     is_default: bool = False
-    notes: Optional[str] = None
+    notes: str | None = None
 
 
 class ComponentPromotion(NamedTuple):
@@ -77,19 +78,19 @@ class Agent(NamedTuple):
     prompt: str = ""
     prompt_overlay: str = ""
     role_prompt_paths: tuple[str, ...] = ()
-    context7_config: Optional[Context7Config] = None
-    exit_contract: Optional[ExitContract] = None
-    executor_config: Optional[dict[str, Any]] = None
+    context7_config: Context7Config | None = None
+    exit_contract: ExitContract | None = None
+    executor_config: dict[str, Any] | None = None
     components: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
     skills: tuple[str, ...] = ()
     deliverables: tuple[str, ...] = ()
     proof_artifacts: tuple[ProofArtifact, ...] = ()
     owned_paths: tuple[str, ...] = ()
-    component_targets: Mapping[str, Optional[str]] = {}
-    executor_resolved: Optional[dict[str, Any]] = None
-    skills_resolved: Optional[dict[str, Any]] = None
-    context7_resolved: Optional[dict[str, Any]] = None
+    component_targets: Mapping[str, str | None] = {}
+    executor_resolved: dict[str, Any] | None = None
+    skills_resolved: dict[str, Any] | None = None
+    context7_resolved: dict[str, Any] | None = None
     lines: Mapping[str, int] = {}
 
     def line(self, section: str = "agent") -> int:
@@ -102,30 +103,30 @@ class Wave(NamedTuple):
 
     wave: int
     file: str
-    title: Optional[str] = None
-    commit_message: Optional[str] = None
+    title: str | None = None
+    commit_message: str | None = None
     deploy_environments: tuple[DeployEnvironment, ...] = ()
     eval_targets: tuple[EvalTarget, ...] = ()
-    context7_defaults: Optional[Context7Config] = None
+    context7_defaults: Context7Config | None = None
     component_promotions: tuple[ComponentPromotion, ...] = ()
     agents: tuple[Agent, ...] = ()
-    cont_qa_report_path: Optional[str] = None
-    cont_eval_report_path: Optional[str] = None
+    cont_qa_report_path: str | None = None
+    cont_eval_report_path: str | None = None
     warnings: tuple[str, ...] = ()
-    lane: Optional[str] = None
-    cont_qa_agent_id: Optional[str] = None
-    cont_eval_agent_id: Optional[str] = None
-    integration_agent_id: Optional[str] = None
-    documentation_agent_id: Optional[str] = None
-    security_reviewer_agent_ids: Optional[tuple[str, ...]] = None
-    closure_agent_ids: Optional[tuple[str, ...]] = None
+    lane: str | None = None
+    cont_qa_agent_id: str | None = None
+    cont_eval_agent_id: str | None = None
+    integration_agent_id: str | None = None
+    documentation_agent_id: str | None = None
+    security_reviewer_agent_ids: tuple[str, ...] | None = None
+    closure_agent_ids: tuple[str, ...] | None = None
     lines: Mapping[str, int] = {}
 
     def line(self, section: str = "title") -> int:
         """Line of a wave-level section, or 1."""
         return self.lines.get(section, 1)
 
-    def agent(self, agent_id: Optional[str]) -> Optional[Agent]:
+    def agent(self, agent_id: str | None) -> Agent | None:
         """The agent with this id, or None."""
         return next((agent for agent in self.agents if agent.agent_id == agent_id), None)
 
@@ -146,7 +147,7 @@ class Problem(NamedTuple):
         return f"{self.message} (line {self.line})" if self.line > 1 else self.message
 
 
-def exit_contract_to_json(contract: Optional[ExitContract]) -> Optional[dict[str, Any]]:
+def exit_contract_to_json(contract: ExitContract | None) -> dict[str, Any] | None:
     """`{completion, durability, proof, docImpact}` or null (key order is hashed, CFG 15)."""
     if contract is None:
         return None
@@ -156,6 +157,12 @@ def exit_contract_to_json(contract: Optional[ExitContract]) -> Optional[dict[str
 def proof_artifacts_to_json(artifacts: tuple[ProofArtifact, ...]) -> list[dict[str, Any]]:
     """`[{path, kind, requiredFor}]` (key order is hashed, CFG 15)."""
     return [{"path": item.path, "kind": item.kind, "requiredFor": list(item.required_for)} for item in artifacts]
+
+
+def skills_summary(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """`skillsResolved` without its texts, as manifest, launch preview and traces show it (WORK 9.6)."""
+    keys = ("ids", "role", "runtime", "deployKind", "promptHash", "bundles")
+    return {key: resolved[key] for key in keys if key in resolved}
 
 
 def agent_to_json(agent: Agent) -> dict[str, Any]:
@@ -181,7 +188,7 @@ def agent_to_json(agent: Agent) -> dict[str, Any]:
     }
     for key, value in (
         ("executorResolved", agent.executor_resolved),
-        ("skillsResolved", agent.skills_resolved),
+        ("skillsResolved", agent.skills_resolved and skills_summary(agent.skills_resolved)),
         ("context7Resolved", agent.context7_resolved),
     ):
         if value is not None:
