@@ -16,10 +16,11 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from ..base.errors import ExitCode, LockHeldError
-from ..base.files import load_json, read_json
+from ..base.files import read_json, write_json
 from ..base.locks import FileLock, take
 from ..base.process_identity import identity_of, pid_exists
 from ..base.timestamps import now_iso
+from ..projections.dashboard_state import mark_stale
 from ..state import control_plane
 from . import agent_sessions
 
@@ -110,40 +111,26 @@ class Leftover(NamedTuple):
     attempt: Optional[int]
 
 
-class Leftovers(NamedTuple):
-    """What the lane's runtime records say after a lost launcher. `candidates`: (wave, agent id) -> a live agent that
-    this launch may adopt; `lost`: (wave, agent id) -> one that is gone without an exit record, of this launch's run."""
+def inspect_leftovers(paths: LanePaths, selected: Collection[int], supervision: Optional[Supervision]) -> list[Leftover]:
+    """Judge every unfinished runtime record of the lane; returns the live agents that this launch may adopt.
 
-    candidates: dict[tuple[int, str], Leftover]
-    lost: dict[tuple[int, str], Leftover]
-
-
-def inspect_leftovers(paths: LanePaths, selected: Collection[int], supervision: Optional[Supervision]) -> Leftovers:
-    """Judge every unfinished runtime record of the lane by its tree lock; finalise those that are gone.
-
-    LaneBusyError (exit 32) when agents live that this launch may not take over. Spec: LAUNCH 3.4, SUP 10.3, 15.1.
+    Agents that are gone are finalised, but for those of this launch's own run, whose session may still go on when
+    their turn comes. LaneBusyError (exit 32) when agents of somebody else live. Spec: LAUNCH 3.4, SUP 10.3, 15.1.
     """
     ours = supervision.run_id if supervision else None
-    candidates: dict[tuple[int, str], Leftover] = {}
-    lost: dict[tuple[int, str], Leftover] = {}
+    live: list[Leftover] = []
     strangers: list[Leftover] = []
     for item in unfinished_records(paths):
-        key = (item.wave if item.wave is not None else -1, item.agent_id)
         mine = item.run_id == ours and (ours is not None or item.wave in selected)
         if agent_sessions.agent_alive(item.runtime_path):
-            if mine:
-                candidates[key] = item
-            else:
-                strangers.append(item)
-        elif mine and ours is not None and not _has_exit_record(item.runtime_path):
-            lost[key] = item  # its session may be resumed when its turn comes
-        else:
+            (live if mine else strangers).append(item)
+        elif not mine or ours is None:
             agent_sessions.finalise_lost_agent(item.runtime_path)
     if strangers:
         owner = strangers[0].run_id or "an earlier launch"
         ids = ", ".join(sorted(item.agent_id for item in strangers))
         raise LaneBusyError(f"Agents of {owner} are still running: {ids}", remedy="wait for them or end them first")
-    return Leftovers(candidates, lost)
+    return live
 
 
 def unfinished_records(paths: LanePaths) -> list[Leftover]:
@@ -166,15 +153,11 @@ def unfinished_records(paths: LanePaths) -> list[Leftover]:
     return found
 
 
-def _has_exit_record(runtime_path: str) -> bool:
-    return os.path.exists(agent_sessions.agent_base(runtime_path) + ".exit.json")
-
-
 def cancel_lost_attempts(paths: LanePaths, waves: Iterable[int], supervision: Optional[Supervision]) -> None:
     """A control-plane attempt still `running` was lost with its launcher, unless this launch re-enters it. LAUNCH 3.4."""
     for wave in waves:
-        for attempt in control_plane.attempts(paths, wave):
-            if attempt.get("state") != "running":
+        for attempt in control_plane.read_control_plane(paths, wave).attempts.values():
+            if attempt["state"] != "running":
                 continue
             if supervision and attempt.get("supervisorRunId") == supervision.run_id:
                 continue
@@ -189,15 +172,13 @@ def mark_stale_dashboards(paths: LanePaths, taken_up: Collection[int]) -> list[t
 
     Returns (wave, path) of those rewritten.
     """
-    from ..projections.dashboard_state import mark_dashboard_stale
-
     stale = []
     for path in sorted(glob.glob(os.path.join(glob.escape(paths.dashboards_dir), "wave-*.json"))):
         number = os.path.basename(path)[len("wave-"):-len(".json")]
         if not number.isdigit() or int(number) in taken_up:
             continue
-        dashboard = load_json(path, None)
-        if isinstance(dashboard, dict) and dashboard.get("status") in ("running", "pending"):
-            mark_dashboard_stale(path, dashboard)
+        dashboard = read_json(path).value
+        if isinstance(dashboard, dict) and mark_stale(dashboard, now_iso(), "The launcher of this wave was lost."):
+            write_json(path, dashboard, durable=False)
             stale.append((int(number), path))
     return stale

@@ -1,0 +1,194 @@
+"""Preparing and starting one agent: skills, prompt, overlay, preview, then the process; or taking over one that lives.
+
+Holds:       nothing; the tree lock passes from `agent_sessions` to the runner.
+Writes:      the prompt, the executor overlay and `launch-preview.json`; a dry run stops there.
+When killed: what was started goes on and is adopted; what was only prepared is prepared again.
+
+Spec: LAUNCH 5, 8.2; SUP 10.3 (adoption), 15.4, 17.10.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Callable, Optional
+
+from ..base.files import read_text, write_json, write_text
+from ..base.processes import self_command
+from ..definition.roles import is_design_agent, is_docs_only_design
+from ..definition.skill_texts import skill_files
+from ..projections.prompts import PromptContext7, PromptRequest, build_execution_prompt, cli_command
+from . import agent_sessions, corridor_step
+from . import wave_reporting as report
+from .agent_sessions import AgentHandle, AgentStart, RateLimit, Slots
+from .executors import build_launch_spec, launch_context, write_overlay
+from .launch_preview import build_launch_preview
+
+if TYPE_CHECKING:
+    from .executors.launch_spec import LaunchContext, LaunchSpec
+    from .wave_context import AgentRun, WaveContext
+
+SIGNAL_HYGIENE = "signal-hygiene"
+"""The skill whose agents watch their signal file. Spec: COORD 23.2, 26."""
+
+
+def prepare_agent(ctx: WaveContext, run: AgentRun) -> LaunchSpec:
+    """Steps 1 to 6: skill artifacts, prompt, overlay and preview are written; returns how to start it. LAUNCH 8.2."""
+    agent, paths = run.agent, ctx.paths
+    context = _launch_context(ctx, run)
+    write_text(run.prompt_path, prompt_text(ctx, run).rstrip("\n") + "\n", durable=False)
+    spec = build_launch_spec(context)
+    write_overlay(context, spec)
+    for name, text in skill_files(agent.skills_resolved, spec.executor_id).items():
+        write_text(os.path.join(run.overlay_dir, name), text, durable=False)
+    preview = build_launch_preview(spec, agent.skills_resolved, environment(ctx))
+    write_json(paths.launch_preview(ctx.number, agent.slug), preview, durable=False)
+    for warning in spec.warnings:
+        report.event(ctx, "warn", warning, run.agent_id)
+    return spec
+
+
+def launch_spec(ctx: WaveContext, run: AgentRun) -> LaunchSpec:
+    """How the agent is started; nothing is written."""
+    return build_launch_spec(_launch_context(ctx, run))
+
+
+def _launch_context(ctx: WaveContext, run: AgentRun) -> LaunchContext:
+    return launch_context(
+        run.agent, ctx.number, ctx.paths, attempt=ctx.attempt, orchestrator_id=ctx.lane.orchestrator_id,
+        run_id=ctx.lane.supervision.run_id if ctx.lane.supervision else "",
+    )
+
+
+def prompt_text(ctx: WaveContext, run: AgentRun) -> str:
+    """The agent's prompt, from the projections as they are now. Spec: COORD 23."""
+    agent, paths, number = run.agent, ctx.paths, ctx.number
+    dry_run = ctx.lane.options.dry_run
+    watches_signals = SIGNAL_HYGIENE in ((agent.skills_resolved or {}).get("ids") or ())
+    corridor_path, corridor_text = corridor_step.prompt_context(ctx, run)
+    return build_execution_prompt(PromptRequest(
+        paths=paths,
+        wave=ctx.wave,
+        bindings=ctx.bindings,
+        agent=agent,
+        executor_id=str(run.executor.get("id")),
+        wave_command=cli_command(self_command(), paths.root),
+        orchestrator_id=ctx.lane.orchestrator_id,
+        board_path=paths.messageboard(number),
+        shared_summary_path=paths.shared_summary(number),
+        shared_summary=read_text(paths.shared_summary(number)),
+        inbox_path=paths.inbox(number, agent.agent_id),
+        inbox=read_text(paths.inbox(number, agent.agent_id)),
+        corridor_path=corridor_path,
+        corridor_text=corridor_text,
+        signal_path=paths.signal_agent(number, agent.agent_id) if watches_signals else "",
+        signal_ack_path=paths.signal_ack(number, agent.agent_id) if watches_signals else "",
+        skills=agent.skills_resolved,
+        context7=_context7(ctx, run),
+        catalog=ctx.catalog,
+        catalog_path=paths.benchmark_catalog,
+        design_pass=is_design_pass(ctx, run),
+        dry_run=dry_run,
+    ))
+
+
+def is_design_pass(ctx: WaveContext, run: AgentRun) -> bool:
+    """Whether a design agent is launched to design; next to implementation agents it implements. Spec: LAUNCH 7.5."""
+    roles = ctx.bindings.roles
+    if not is_design_agent(run.agent, roles):
+        return False
+    selected = [ctx.runs[agent_id].agent for agent_id in ctx.selected if agent_id in ctx.runs]
+    return is_docs_only_design(run.agent, roles) or (
+        not ctx.design_done and all(is_design_agent(agent, roles) for agent in selected)
+    )
+
+
+def _context7(ctx: WaveContext, run: AgentRun) -> PromptContext7:
+    resolved = run.agent.context7_resolved or {}
+    bundle = str(resolved.get("bundleId") or "none")
+    if bundle == "none":
+        return PromptContext7()
+    libraries = tuple(str(item.get("libraryName") or item.get("libraryId") or item)
+                      if isinstance(item, dict) else str(item) for item in resolved.get("libraries") or ())
+    base = PromptContext7(bundle, str(resolved.get("query") or ""), libraries)
+    if ctx.lane.options.dry_run:
+        return base._replace(warning="Context7 prefetch is skipped in a dry run.")
+    if not ctx.lane.options.context7:
+        return base._replace(warning="Context7 prefetch is switched off for this launch (--no-context7).")
+    return ctx.lane.prefetch_context7(ctx, run, base)
+
+
+def environment(ctx: WaveContext) -> dict[str, object]:
+    """`executors.env` of the lane (SUP 17.2)."""
+    value = ctx.lane.profile.executors.get("env") or {}
+    return dict(value)
+
+
+def start_request(ctx: WaveContext, run: AgentRun, spec: LaunchSpec) -> AgentStart:
+    """Everything `agent_sessions` needs to start this agent now. Spec: SUP 15.4, 16.2."""
+    lane, paths, options = ctx.lane, ctx.paths, ctx.lane.options
+    settings, executors = lane.profile.supervisor, lane.profile.executors
+    minutes = (run.executor.get("budget") or {}).get("minutes") or 0
+    limit = min(options.timeout_minutes, minutes) if minutes else options.timeout_minutes
+    control = lane.profile.wave_control
+    return AgentStart(
+        root=paths.root,
+        project=paths.project_id,
+        lane=paths.lane,
+        wave=ctx.number,
+        attempt=ctx.attempt,
+        agent_id=run.agent_id,
+        session_name=run.session_name,
+        spec=spec,
+        prompt_path=run.prompt_path,
+        log_path=run.log_path,
+        status_path=run.status_path,
+        runtime_path=run.runtime_path,
+        overlay_dir=run.overlay_dir,
+        prompt_hash=run.prompt_hash,
+        definition_hash=run.definition_hash,
+        orchestrator_id=lane.orchestrator_id,
+        run_id=lane.supervision.run_id if lane.supervision else None,
+        launch_generation=lane.supervision.generation if lane.supervision else None,
+        history_dir=run.history_dir,
+        timeout_seconds=limit * 60.0,
+        grace_seconds=float(settings.get("terminationGraceSeconds", 10)),
+        heartbeat_seconds=float(settings.get("agentHeartbeatSeconds", 10)),
+        rate_limit=RateLimit(
+            options.agent_rate_limit_retries + 1,
+            float(options.agent_rate_limit_base_delay_seconds),
+            float(options.agent_rate_limit_max_delay_seconds),
+        ),
+        slots=Slots(
+            os.path.dirname(paths.agent_slot(0)),
+            int(settings.get("maxConcurrentAgents") or 0),
+            int(settings.get("maxConcurrentLaunches") or 4),
+        ),
+        environment=environment(ctx),
+        token_variables=lane.token_variables,
+        pass_variables=tuple(control.get("passEnvVars") or ()),
+        owned_paths=tuple(run.agent.owned_paths),
+        resume_sessions=executors.get("resumeSessions") is not False,
+        resume_limit=int(executors.get("resumeLimit") or 3),
+    )
+
+
+def starter(ctx: WaveContext, run: AgentRun, stage_key: Optional[str] = None) -> Callable[[], Optional[AgentHandle]]:
+    """What `AgentWait` calls when it is this agent's turn: take up what an earlier launcher left of it, or launch it.
+
+    Spec: SUP 10.3, LAUNCH 7.3 (adoption), 8.2.
+    """
+
+    def start() -> Optional[AgentHandle]:
+        handle = None
+        # What this very launcher started in this attempt is over: an agent of two stages runs in each (LAUNCH 10.1).
+        if run.launched_attempt != ctx.attempt and os.path.exists(run.runtime_path):
+            handle = agent_sessions.take_up(start_request(ctx, run, launch_spec(ctx, run)))
+        if handle is None:
+            report.agent_state(ctx, run.agent_id, "launching", "Launching closure sweep" if stage_key else "")
+            handle = agent_sessions.start_agent(start_request(ctx, run, prepare_agent(ctx, run)))
+        run.launched_attempt = ctx.attempt
+        run.handle = handle
+        ctx.lane.live_agents[handle.runtime_path] = handle
+        return handle
+
+    return start
