@@ -13,6 +13,7 @@ from .config_schema import TOP
 from .ids import sanitize_lane, sanitize_project
 from .lane_profile import LaneProfile, ProjectConfig
 from .schema_types import read
+from .values import UNSET
 
 CONFIG_NAME = "wave.config.json"
 
@@ -76,7 +77,7 @@ def load_wave_config(root: str, path: str | None = None) -> WaveConfig:
     path = path or os.path.join(root, CONFIG_NAME)
     warnings: list[str] = []
     raw = _read_json(path, warnings)
-    if raw is None:
+    if raw is UNSET:
         return WaveConfig(root, path, False, {}, {})
     if not isinstance(raw, dict):
         raise ConfigError("the top level must be a JSON object", where=path)
@@ -113,7 +114,7 @@ def _check_top(values: dict[str, Any]) -> None:
 
 
 def _read_json(path: str, warnings: list[str]) -> Any:
-    """The parsed file, None when absent. A byte order mark is accepted; a key given twice is a warning."""
+    """The parsed file, UNSET when absent. A byte order mark is accepted; a key given twice is a warning."""
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(items)
@@ -126,7 +127,7 @@ def _read_json(path: str, warnings: list[str]) -> Any:
         with open(path, encoding="utf-8-sig") as file:
             return json.loads(file.read(), object_pairs_hook=pairs)
     except FileNotFoundError:
-        return None
+        return UNSET
     except json.JSONDecodeError as error:
         where = f"{path}:{error.lineno}:{error.colno}"
         raise ConfigError(f"not valid JSON: {error.msg}", where=where, remedy="correct the file") from None
