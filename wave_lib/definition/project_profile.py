@@ -1,4 +1,4 @@
-"""The project profile: posture, terminal surface, environments and draft defaults of one project. Spec: CFG 7, WORK 4.1.
+"""The project profile: posture, terminal surface, environments, draft defaults of one project. Spec: CFG 7, WORK 4.1.
 
 Holds:       `<profile>.lock` during an update.
 Writes:      `.wave/project-profile.json`, `.wave/projects/<id>/project-profile.json`.
