@@ -6,12 +6,13 @@ Executor states are the plain `executorResolved` dicts of CFG 10; key order is k
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Collection, Dict, Iterable, Mapping, NamedTuple, Optional
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from ..definition.lane_profile import LaneProfile
 
-ExecutorState = Dict[str, Any]
+ExecutorState = dict[str, Any]
 
 APPLIED = "fallback-applied"
 NO_STATE = "no-executor-state"
@@ -26,7 +27,7 @@ class FallbackOutcome(NamedTuple):
     agent_id: str
     status_code: str
     detail: str
-    state: Optional[ExecutorState] = None
+    state: ExecutorState | None = None
 
     @property
     def blocking(self) -> bool:
@@ -48,7 +49,7 @@ def fits_mix(states: Iterable[Mapping[str, Any]], targets: Mapping[str, int]) ->
 
 
 def with_executor(
-    state: Mapping[str, Any], executor_id: str, *, reason: str, attempt: int, selected_by: str, model: Optional[str]
+    state: Mapping[str, Any], executor_id: str, *, reason: str, attempt: int, selected_by: str, model: str | None
 ) -> ExecutorState:
     """The state after a change of executor: history grows, `initialExecutorId` and everything authored stay."""
     initial = state.get("initialExecutorId") or state["id"]
@@ -125,7 +126,7 @@ def _resolve_one(
     )
 
 
-def default_model(executor_id: str, profile: LaneProfile) -> Optional[str]:
+def default_model(executor_id: str, profile: LaneProfile) -> str | None:
     """Model of the executor's own section; codex, local and command have none here."""
     if executor_id not in ("claude", "opencode"):
         return None

@@ -5,15 +5,16 @@ Spec: LAUNCH 7.3, 7.5, 11.1, GATE 12. Agents are named by id; the launcher turns
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Collection, Dict, Mapping, NamedTuple, Optional
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..definition import roles
 from ..definition.component_rules import is_proof_centric_agent, is_proof_centric_wave
+from .gates_implementation import report_of
 from .phases import earliest_phase, without_mixed_closure
 from .rerun_override import UNKNOWN_AGENTS, OverrideResolution, resolve_override
 from .resume_plan import SIBLING_PENDING
 from .retry_engine import Barrier, RelaunchResolution, RetryFacts, resolve_relaunch
-from .role_reports import role_report
 from .summary_validation import validate_design_summary, validate_implementation_summary
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from .facts import WaveFacts
     from .gate_results import GateResult
 
-JsonObject = Dict[str, Any]
+JsonObject = dict[str, Any]
 
 INITIAL, OVERRIDE, PERSISTED, REENTERED, RETRY = "initial", "override", "persisted-relaunch", "re-entered", "retry"
 
@@ -38,10 +39,10 @@ class PlanFacts(NamedTuple):
     facts: WaveFacts
     statuses: Mapping[str, Mapping[str, Any]] = {}
     prompt_hashes: Mapping[str, str] = {}
-    override: Optional[Mapping[str, Any]] = None
-    relaunch_plan: Optional[Mapping[str, Any]] = None
-    reentered_agent_ids: Optional[tuple[str, ...]] = None
-    component_gate: Optional[GateResult] = None
+    override: Mapping[str, Any] | None = None
+    relaunch_plan: Mapping[str, Any] | None = None
+    reentered_agent_ids: tuple[str, ...] | None = None
+    component_gate: GateResult | None = None
     barriers_open: bool = False
 
 
@@ -62,7 +63,7 @@ class InitialPlan(NamedTuple):
     persisted_plan_is_current: bool
     should_clear_persisted_plan: bool
     closure_only: bool
-    start_phase: Optional[str]
+    start_phase: str | None
     executor_states: Mapping[str, JsonObject]
 
 
@@ -96,7 +97,7 @@ def plan_initial_attempt(plan: PlanFacts) -> InitialPlan:
 
 def _first_selection(
     plan: PlanFacts, override: OverrideResolution, available: tuple[str, ...], current: bool
-) -> tuple[tuple[str, ...], str, str, Optional[str]]:
+) -> tuple[tuple[str, ...], str, str, str | None]:
     """(agents, source, because, start phase): the first source that yields something."""
     known = {agent.agent_id for agent in plan.facts.wave.agents}
     reentered = tuple(agent_id for agent_id in plan.reentered_agent_ids or () if agent_id in known)
@@ -137,12 +138,12 @@ def _default_selection(plan: PlanFacts, available: tuple[str, ...]) -> tuple[tup
     return tuple(agent.agent_id for agent in agents), "implementation is settled; closure remains"
 
 
-def _closure_only(selected: tuple[str, ...], start: Optional[str], plan: PlanFacts) -> bool:
+def _closure_only(selected: tuple[str, ...], start: str | None, plan: PlanFacts) -> bool:
     closure = plan.facts.bindings.closure_agents
     return bool(start or selected) and all(agent_id in closure for agent_id in selected)
 
 
-def persisted_plan_is_current(plan: Optional[Mapping[str, Any]], component_gate: Optional[GateResult]) -> bool:
+def persisted_plan_is_current(plan: Mapping[str, Any] | None, component_gate: GateResult | None) -> bool:
     """False when the component gate now waits for other agents than the plan selects. Spec: LAUNCH 7.3 rule 4."""
     if plan is None:
         return False
@@ -173,9 +174,7 @@ def select_reusable_agent_ids(plan: PlanFacts, override: OverrideResolution) -> 
         attempt_id = f"wave-{plan.facts.wave_number}-attempt-{(status or {}).get('attempt')}"
         if attempts and attempt_id not in attempts:
             continue
-        if agent.agent_id in preserved and _envelope_is_valid(plan, agent):
-            found.append(agent.agent_id)
-        elif _hash_is_current(plan, agent) and has_reusable_result(plan, agent):
+        if agent.agent_id in preserved and _envelope_is_valid(plan, agent) or _hash_is_current(plan, agent) and has_reusable_result(plan, agent):
             found.append(agent.agent_id)
     return tuple(found)
 
@@ -187,7 +186,7 @@ def has_reusable_result(plan: PlanFacts, agent: Agent) -> bool:
     if not _envelope_is_valid(plan, agent):
         return False
     if roles.is_design_agent(agent, facts.bindings.roles):
-        if not validate_design_summary(agent, summary, role_report(agent, facts)).ok:
+        if not validate_design_summary(agent, summary, report_of(facts, agent)).ok:
             return False
         if roles.is_docs_only_design(agent, facts.bindings.roles):
             return True
@@ -202,10 +201,10 @@ def has_design_pass(plan: PlanFacts, agent: Agent) -> bool:
     if not _succeeded(plan.statuses.get(agent.agent_id)) or not _hash_is_current(plan, agent):
         return False
     summary = plan.facts.summary(agent.agent_id)
-    return validate_design_summary(agent, summary, role_report(agent, plan.facts)).ok
+    return validate_design_summary(agent, summary, report_of(plan.facts, agent)).ok
 
 
-def _succeeded(status: Optional[Mapping[str, Any]]) -> bool:
+def _succeeded(status: Mapping[str, Any] | None) -> bool:
     return bool(status) and status is not None and status.get("code") == 0
 
 
@@ -228,7 +227,7 @@ class DesignTransition(NamedTuple):
     step: str
     because: str
     next_agent_ids: tuple[str, ...] = ()
-    failure: Optional[JsonObject] = None
+    failure: JsonObject | None = None
 
 
 def resolve_post_design_pass_transition(
@@ -279,9 +278,9 @@ class RetryPlan(NamedTuple):
 
     selected_agent_ids: tuple[str, ...]
     source: str
-    barrier: Optional[Barrier]
-    start_phase: Optional[str]
-    relaunch: Optional[RelaunchResolution]
+    barrier: Barrier | None
+    start_phase: str | None
+    relaunch: RelaunchResolution | None
     override: OverrideResolution
 
     @property
@@ -290,7 +289,7 @@ class RetryPlan(NamedTuple):
         return self.barrier is None and bool(self.selected_agent_ids or self.start_phase)
 
 
-def plan_retry_attempt(retry: RetryFacts, override_request: Optional[Mapping[str, Any]] = None) -> RetryPlan:
+def plan_retry_attempt(retry: RetryFacts, override_request: Mapping[str, Any] | None = None) -> RetryPlan:
     """Who runs next after a failure: a valid rerun request wins and lifts any barrier. Spec: LAUNCH 11.3, GATE 12.3."""
     override = resolve_override(override_request, retry.wave, retry.bindings)
     if override.valid:

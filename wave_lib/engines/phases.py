@@ -5,7 +5,8 @@ Spec: LAUNCH 11.6 (phases), 12.2 (phases of a rerun request). Pure.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Iterable, Optional, Tuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ..definition import roles
 from .closure_engine import STAGE_OF_PHASE, STAGES
@@ -31,12 +32,12 @@ def phase_of_gate(gate: str) -> str:
     return _PHASE_OF_GATE.get(gate, "implementation")
 
 
-def stage_of_phase(phase: Optional[str]) -> Optional[str]:
+def stage_of_phase(phase: str | None) -> str | None:
     """Key of the closure stage that a phase resumes at, None for design, implementation and completed."""
     return STAGE_OF_PHASE.get(phase or "")
 
 
-def phase_of_stage(key: str) -> Optional[str]:
+def phase_of_stage(key: str) -> str | None:
     """The phase that resumes at this stage; phase names are accepted too."""
     return next((stage.phase for stage in STAGES if key in (stage.key, stage.phase)), None)
 
@@ -46,7 +47,7 @@ def phase_rank(phase: str) -> int:
     return RESUME_PHASES.index(phase) if phase in RESUME_PHASES else len(RESUME_PHASES)
 
 
-def phases_of_agent(agent_id: str, bindings: RoleBindings) -> Tuple[str, ...]:
+def phases_of_agent(agent_id: str, bindings: RoleBindings) -> tuple[str, ...]:
     """Closure phases that this agent works in, earliest first; empty for agents without a closure role."""
     holders = (
         (bindings.cont_eval,),
@@ -58,7 +59,7 @@ def phases_of_agent(agent_id: str, bindings: RoleBindings) -> Tuple[str, ...]:
     return tuple(stage.phase for stage, ids in zip(STAGES, holders) if agent_id in ids)
 
 
-def agents_of_phase(phase: str, wave: Wave, bindings: RoleBindings) -> Tuple[str, ...]:
+def agents_of_phase(phase: str, wave: Wave, bindings: RoleBindings) -> tuple[str, ...]:
     """Ids of the wave's agents that a phase runs, in definition order. Spec: LAUNCH 12.2 ("Phase implementation …")."""
     if phase == "design":
         return tuple(agent.agent_id for agent in wave.agents if roles.is_design_agent(agent, bindings.roles))
@@ -71,13 +72,13 @@ def agents_of_phase(phase: str, wave: Wave, bindings: RoleBindings) -> Tuple[str
     return tuple(agent.agent_id for agent in wave.agents if phase in phases_of_agent(agent.agent_id, bindings))
 
 
-def earliest_phase(agent_ids: Iterable[str], bindings: RoleBindings) -> Optional[str]:
+def earliest_phase(agent_ids: Iterable[str], bindings: RoleBindings) -> str | None:
     """The first closure phase that any of these agents works in."""
     phases = [phase for agent_id in agent_ids for phase in phases_of_agent(agent_id, bindings)]
     return min(phases, key=phase_rank, default=None)
 
 
-def without_mixed_closure(agent_ids: Iterable[str], bindings: RoleBindings) -> Tuple[str, ...]:
+def without_mixed_closure(agent_ids: Iterable[str], bindings: RoleBindings) -> tuple[str, ...]:
     """A selection of implementation and closure agents loses the latter: closure follows by itself. Spec: LAUNCH 7.3."""
     chosen = tuple(agent_ids)
     others = tuple(agent_id for agent_id in chosen if agent_id not in bindings.closure_agents)

@@ -5,7 +5,8 @@ A request travels as the control-plane snapshot (`requestId`, `selectedAgentIds`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Mapping, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .phases import CLOSURE_PHASES, agents_of_phase, without_mixed_closure
 

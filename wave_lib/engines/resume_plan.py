@@ -6,7 +6,8 @@ Reads the reduced wave state of COORD 22 (a plain dict); the plan is one too.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Mapping, Optional, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from .phases import CLOSURE_PHASES, agents_of_phase, phase_of_gate, phase_of_stage, phase_rank, phases_of_agent
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from ..definition.roles import RoleBindings
     from ..definition.wave_types import Wave
 
-JsonObject = Dict[str, Any]
+JsonObject = dict[str, Any]
 
 PROOF_GAP = "wave-proof-gap"
 SIBLING_PENDING = "shared-component-sibling-pending"
@@ -30,7 +31,7 @@ def build_resume_plan(
     *,
     now: str,
     gap_records: Iterable[Mapping[str, Any]] = (),
-    executors: Optional[Mapping[str, str]] = None,
+    executors: Mapping[str, str] | None = None,
 ) -> JsonObject:
     """The resume plan of a reduced wave state.
 
@@ -78,7 +79,7 @@ def retry_targets(target_set: object) -> list[JsonObject]:
     return [item if isinstance(item, dict) else {"agentId": item} for item in listed]
 
 
-def parse_gap_id(record_id: str, agent_ids: Iterable[str]) -> Optional[tuple[str, str, int]]:
+def parse_gap_id(record_id: str, agent_ids: Iterable[str]) -> tuple[str, str, int] | None:
     """(phase, agent id, attempt) of a forwarded-gap record's id, None for any other id."""
     match = _GAP_ID.fullmatch(record_id)
     if match:

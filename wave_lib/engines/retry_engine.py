@@ -5,7 +5,8 @@ Failures are the plain dicts of LAUNCH 9.3 and 7.4 (`agentId statusCode logPath 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Collection, Dict, Iterable, Mapping, NamedTuple, Optional, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..state.coordination_records import HUMAN_KINDS, is_linked, is_seed, record_blocks_wave, target_agent
 from .closure_engine import is_gap_record
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ..definition.roles import RoleBindings
     from ..definition.wave_types import Wave
 
-JsonObject = Dict[str, Any]
+JsonObject = dict[str, Any]
 
 RUNTIME, SIBLING, ADJUDICATION, SEMANTIC = "runtime", "sibling", "adjudication", "semantic"
 
@@ -45,7 +46,7 @@ def failure_class(status_code: str) -> str:
     return ADJUDICATION if status_code == "awaiting-adjudication" else SEMANTIC
 
 
-def recovery_reason(failure: Mapping[str, Any], summary: Optional[Mapping[str, Any]], exit_reason: str = "") -> str:
+def recovery_reason(failure: Mapping[str, Any], summary: Mapping[str, Any] | None, exit_reason: str = "") -> str:
     """Why a runtime failure may go away by itself, empty when nothing says so. Spec: LAUNCH 11.2, GATE 5."""
     status_code = str(failure["statusCode"])
     if failure_class(status_code) != RUNTIME:
@@ -64,7 +65,7 @@ def recovery_reason(failure: Mapping[str, Any], summary: Optional[Mapping[str, A
 
 
 def annotate_failure(
-    failure: Mapping[str, Any], summary: Optional[Mapping[str, Any]] = None, exit_reason: Optional[str] = None
+    failure: Mapping[str, Any], summary: Mapping[str, Any] | None = None, exit_reason: str | None = None
 ) -> JsonObject:
     """The failure with its class, and whether and why trying again helps. Spec: LAUNCH 11.2.
 
@@ -147,8 +148,8 @@ class RelaunchResolution(NamedTuple):
 
     cause: str
     selected_agent_ids: tuple[str, ...] = ()
-    barrier: Optional[Barrier] = None
-    start_phase: Optional[str] = None
+    barrier: Barrier | None = None
+    start_phase: str | None = None
     fallbacks: tuple[FallbackOutcome, ...] = ()
 
     @property
@@ -190,11 +191,11 @@ def resolve_relaunch(facts: RetryFacts) -> RelaunchResolution:
     return RelaunchResolution("none", fallbacks=fallbacks)
 
 
-def _failed_agents(facts: RetryFacts) -> Optional[RelaunchResolution]:
+def _failed_agents(facts: RetryFacts) -> RelaunchResolution | None:
     return _selection("failed-agents", (str(item.get("agentId")) for item in facts.failures), facts)
 
 
-def _selection(cause: str, agent_ids: Iterable[str], facts: RetryFacts) -> Optional[RelaunchResolution]:
+def _selection(cause: str, agent_ids: Iterable[str], facts: RetryFacts) -> RelaunchResolution | None:
     """The wave's agents among these ids, None when there are none: then the next rule is asked."""
     wanted = set(agent_ids)
     known = tuple(agent.agent_id for agent in facts.wave.agents if agent.agent_id in wanted)
@@ -215,12 +216,12 @@ def _fallbacks(facts: RetryFacts) -> list[FallbackOutcome]:
     return resolve_fallbacks(codes, facts.executors, facts.available, facts.profile, facts.attempt)
 
 
-def _barrier_failure(agent_id: Optional[str], code: str, detail: str, facts: RetryFacts) -> JsonObject:
+def _barrier_failure(agent_id: str | None, code: str, detail: str, facts: RetryFacts) -> JsonObject:
     known = next((item for item in facts.failures if agent_id and item.get("agentId") == agent_id), {})
     return {"agentId": agent_id, "statusCode": code, "logPath": known.get("logPath"), "detail": detail}
 
 
-def _clarification_targets(facts: RetryFacts) -> Optional[RelaunchResolution]:
+def _clarification_targets(facts: RetryFacts) -> RelaunchResolution | None:
     clarifications = [record["id"] for record in facts.records if record["kind"] == "clarification-request"]
     requests = [
         record
@@ -237,7 +238,7 @@ def _targets(records: Iterable[Mapping[str, Any]]) -> list[str]:
     return [target_agent(target) for record in records for target in record.get("targets") or ()]
 
 
-def _helper_assignees(facts: RetryFacts) -> Optional[RelaunchResolution]:
+def _helper_assignees(facts: RetryFacts) -> RelaunchResolution | None:
     blocking = [item for item in facts.assignments if item.get("blocking")]
     unassigned = [item for item in blocking if not item.get("assignedAgentId")]
     if unassigned:
@@ -251,7 +252,7 @@ def _helper_assignees(facts: RetryFacts) -> Optional[RelaunchResolution]:
     return _selection("helper-assignment", (str(item["assignedAgentId"]) for item in blocking), facts)
 
 
-def _dependency_assignees(facts: RetryFacts) -> Optional[RelaunchResolution]:
+def _dependency_assignees(facts: RetryFacts) -> RelaunchResolution | None:
     unresolved = facts.dependencies.get("unresolvedInboundAssignments") or []
     if unresolved:
         ids = ", ".join(sorted(str(item.get("id")) for item in unresolved))
@@ -265,7 +266,7 @@ def _dependency_assignees(facts: RetryFacts) -> Optional[RelaunchResolution]:
     return _selection("dependency", assigned, facts)
 
 
-def _blocker_agents(facts: RetryFacts) -> Optional[RelaunchResolution]:
+def _blocker_agents(facts: RetryFacts) -> RelaunchResolution | None:
     blockers = [
         record
         for record in facts.records
@@ -276,7 +277,7 @@ def _blocker_agents(facts: RetryFacts) -> Optional[RelaunchResolution]:
     return _selection("blocker", [*(record["agentId"] for record in blockers), *_targets(blockers)], facts)
 
 
-def _waited_on(facts: RetryFacts) -> Optional[RelaunchResolution]:
+def _waited_on(facts: RetryFacts) -> RelaunchResolution | None:
     waited = [
         agent_id
         for failure in facts.failures
@@ -291,7 +292,7 @@ def _waited_on(facts: RetryFacts) -> Optional[RelaunchResolution]:
     return _selection("shared-component", waited, facts)
 
 
-def _from_resume_plan(facts: RetryFacts) -> Optional[RelaunchResolution]:
+def _from_resume_plan(facts: RetryFacts) -> RelaunchResolution | None:
     plan = facts.resume_plan
     if not plan or not plan.get("canResume") or plan.get("reason") == "human-request":
         return None
@@ -335,7 +336,7 @@ def sibling_continuation(
 def reason_buckets(facts: RetryFacts, selected: Collection[str]) -> dict[str, bool]:
     """Which causes touch a selected agent. Spec: LAUNCH 11.7."""
 
-    def touches(resolution: Optional[RelaunchResolution]) -> bool:
+    def touches(resolution: RelaunchResolution | None) -> bool:
         return resolution is not None and bool(set(resolution.selected_agent_ids).intersection(selected))
 
     closure_failed = {
@@ -356,8 +357,8 @@ def build_relaunch_plan(
     selected: Sequence[str],
     executors: Mapping[str, ExecutorState],
     *,
-    phase: Optional[str],
-    resume_from_phase: Optional[str] = None,
+    phase: str | None,
+    resume_from_phase: str | None = None,
     now: str,
 ) -> JsonObject:
     """The relaunch plan document of the next pass. `phase` is the ledger's. Spec: LAUNCH 11.7, GATE 15."""

@@ -5,7 +5,8 @@ Spec: CFG 17.4 (analysis), 17.5 (decision), 17.6 (result).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Mapping, NamedTuple, Optional, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..definition import roles
 from ..definition.lane_profile import active
@@ -18,9 +19,8 @@ from ..state.run_state import (
     not_required_agent_ids,
 )
 from .cont_eval_validation import validate_cont_eval_summary
-from .component_gates import validate_component_matrix_levels, validate_component_promotions
-from .gate_engine import evaluate_gates
-from .role_reports import role_report
+from .gate_engine import evaluate_gate, evaluate_gates
+from .gates_implementation import report_of
 from .summary_validation import (
     validate_cont_qa_summary,
     validate_design_summary,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .facts import WaveFacts
     from .gate_results import Verdict
 
-JsonObject = Dict[str, Any]
+JsonObject = dict[str, Any]
 
 DRIFT_CODES = frozenset(("prompt-hash-missing", "prompt-hash-mismatch"))
 _STORED_GATE_CODES = frozenset(
@@ -71,7 +71,7 @@ class CompletionFacts(NamedTuple):
     facts: WaveFacts
     statuses: Mapping[str, Mapping[str, Any]]
     fingerprints: Mapping[str, str]
-    prior: Optional[Mapping[str, Any]] = None
+    prior: Mapping[str, Any] | None = None
 
 
 class Analysis(NamedTuple):
@@ -93,10 +93,10 @@ class Decision(NamedTuple):
     """The row of CFG 17.5 that applies; `to_state` None means no transition."""
 
     rule: str
-    to_state: Optional[str] = None
+    to_state: str | None = None
     reason_code: str = ""
     detail: str = ""
-    evidence: Optional[JsonObject] = None
+    evidence: JsonObject | None = None
 
 
 class BlockedWave(NamedTuple):
@@ -104,7 +104,7 @@ class BlockedWave(NamedTuple):
 
     wave: int
     reasons: tuple[Reason, ...]
-    evidence: Optional[JsonObject]
+    evidence: JsonObject | None
 
 
 class PreservedWave(NamedTuple):
@@ -175,7 +175,7 @@ def role_verdicts(agent: Agent, facts: WaveFacts) -> list[tuple[str, Verdict]]:
     """(reason code, verdict) of every check that the agent's role asks for. Spec: CFG 17.4."""
     bindings, presence = facts.bindings, facts.presence
     summary = facts.summary(agent.agent_id)
-    report = role_report(agent, facts)
+    report = report_of(facts, agent)
 
     def implementation(code: str) -> tuple[str, Verdict]:
         return code, validate_implementation_summary(agent, summary, presence)
@@ -183,7 +183,7 @@ def role_verdicts(agent: Agent, facts: WaveFacts) -> list[tuple[str, Verdict]]:
     if agent.agent_id == bindings.cont_qa:
         return [("invalid-cont-qa-summary", validate_cont_qa_summary(agent, summary, report))]
     if agent.agent_id == bindings.cont_eval:
-        checks = [("invalid-cont-eval-summary", validate_cont_eval_summary(agent, summary, facts))]
+        checks = [("invalid-cont-eval-summary", _cont_eval(agent, facts))]
         if roles.is_cont_eval_implementing(agent, bindings):
             checks.append(implementation("invalid-cont-eval-implementation-summary"))
         return checks
@@ -201,15 +201,26 @@ def role_verdicts(agent: Agent, facts: WaveFacts) -> list[tuple[str, Verdict]]:
     return [implementation("invalid-implementation-summary")]
 
 
+def _cont_eval(agent: Agent, facts: WaveFacts) -> Verdict:
+    return validate_cont_eval_summary(
+        agent,
+        facts.summary(agent.agent_id),
+        report_of(facts, agent),
+        targets=facts.wave.eval_targets,
+        catalog=facts.catalog,
+        catalog_error=facts.catalog_error,
+    )
+
+
 def _component_reasons(facts: WaveFacts) -> list[Reason]:
     if not active(facts.profile.validation.require_component_promotions_from_wave, facts.wave_number):
         return []
-    promotions = validate_component_promotions(facts)
-    levels = validate_component_matrix_levels(facts)
+    promotions = evaluate_gate("componentGate", facts)
+    levels = evaluate_gate("componentMatrixGate", facts)
     return [
-        Reason(code, f"{verdict.status_code}: {verdict.detail}")
-        for code, verdict in (("component-promotions-invalid", promotions), ("component-matrix-invalid", levels))
-        if not verdict.ok
+        Reason(code, f"{gate.status_code}: {gate.detail}")
+        for code, gate in (("component-promotions-invalid", promotions), ("component-matrix-invalid", levels))
+        if not gate.ok
     ]
 
 
@@ -264,7 +275,7 @@ def _stored_gate_reasons(facts: WaveFacts) -> list[Reason]:
 # --- decision -------------------------------------------------------------------------------------------------------
 
 
-def decide(analysis: Analysis, prior: Optional[Mapping[str, Any]], evidence: JsonObject) -> Decision:
+def decide(analysis: Analysis, prior: Mapping[str, Any] | None, evidence: JsonObject) -> Decision:
     """The first row of CFG 17.5 that applies. `evidence` is what the wave's files look like now."""
     trusted = is_authoritative(prior)
     if analysis.ok:
@@ -294,7 +305,7 @@ def joined(reasons: Sequence[Reason]) -> str:
     return "; ".join(reason.detail for reason in reasons)
 
 
-def carry_not_required(evidence: JsonObject, prior: Optional[Mapping[str, Any]]) -> JsonObject:
+def carry_not_required(evidence: JsonObject, prior: Mapping[str, Any] | None) -> JsonObject:
     """Evidence that keeps naming the agents whose stage was not needed. Spec: LAUNCH 4.1."""
     ids = not_required_agent_ids(prior)
     return {**evidence, "notRequiredAgentIds": ids} if ids and "notRequiredAgentIds" not in evidence else evidence
@@ -317,7 +328,7 @@ def preserved_evidence(evidence: JsonObject, prior: Mapping[str, Any], reasons: 
     return {**evidence, "preservedCompletion": kept}
 
 
-def unchanged_since(before: Optional[Mapping[str, Any]], now: Mapping[str, Any]) -> bool:
+def unchanged_since(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
     """Whether nothing that decides about the wave changed between two pieces of evidence (rule R5).
 
     Summaries, assignments and the dependency snapshot are caches: one that was deleted has not changed.

@@ -97,7 +97,7 @@ def refresh_agent(
     log_text: str,
     now: str,
 ) -> None:
-    """Bring one launched agent's entry up to date from its status record (None while it runs) and the end of its log."""
+    """Bring one launched agent's entry up to date from its status record (None: it runs) and the end of its log."""
     agent = find_agent(wave_dashboard, agent_id)
     if agent is None:
         return

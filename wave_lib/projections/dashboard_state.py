@@ -11,7 +11,6 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..base.files import read_text, write_json
-from ..base.timestamps import now_iso
 from ..state.coordination_records import is_seed
 
 if TYPE_CHECKING:
@@ -389,14 +388,6 @@ def write_dashboard_projections(
 def refresh_board_tail(dashboard: JsonObject, board_path: str) -> None:
     """Read the message board and show its end."""
     set_board_tail(dashboard, read_text(board_path) if os.path.isfile(board_path) else "")
-
-
-def mark_dashboard_stale(path: str, dashboard: JsonObject) -> bool:
-    """`mark_stale` for a dashboard on disk; written again only if it was not over. Spec: LAUNCH 3.4."""
-    changed = mark_stale(dashboard, now_iso(), "The launcher was lost; nobody works on this wave any more.")
-    if changed:
-        write_json(path, dashboard, durable=False)
-    return changed
 
 
 def agent_states(dashboard: Mapping[str, Any]) -> dict[str, str]:

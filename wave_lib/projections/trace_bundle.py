@@ -189,7 +189,8 @@ def normalized_gate_snapshot(snapshot: Mapping[str, Any], logged_agent_ids: Iter
             reduced = {"ok": gate.get("ok"), "statusCode": gate.get("statusCode")}
             found[key] = reduced if failing == "documentationGate" else None
         else:
-            found[key] = {**gate, "logPath": None} if gate.get("agentId") in logged and "logPath" in gate else dict(gate)
+            kept = gate.get("agentId") not in logged or "logPath" not in gate
+            found[key] = dict(gate) if kept else {**gate, "logPath": None}
     return found
 
 

@@ -9,7 +9,8 @@ Spec: LAUNCH 18.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Mapping, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.errors import WaveError
 from ..definition.components import load_component_matrix
@@ -24,9 +25,18 @@ from ..definition.lane_profile import (
     RuntimePolicy,
     SkillsConfig,
     Validation,
+    closure_mode,
+    gate_mode,
 )
 from ..definition.roles import resolve_wave_role_bindings
 from ..definition.wave_from_json import wave_from_json
+from ..engines.coordination_barriers import (
+    assignment_barrier,
+    blocker_barrier,
+    clarification_barrier,
+    dependency_barrier,
+)
+from ..engines.derived_state import Appends, DerivedState
 from ..engines.facts import WaveFacts
 from ..engines.gate_engine import evaluate_gates
 from ..projections.quality_metrics import QualityInputs, build_quality_metrics
@@ -45,20 +55,8 @@ from ..state.result_envelope import EnvelopeReading
 if TYPE_CHECKING:
     from ..definition.roles import RoleBindings
     from ..definition.wave_types import Wave
-    from ..state.coordination_store import CoordinationState
 
-    JsonObject = dict[str, Any]
-
-
-class ReplayedDerived(NamedTuple):
-    """The derived state of a bundle, as far as gates read it."""
-
-    coordination_state: CoordinationState
-    docs_queue: JsonObject | None
-    capability_assignments: list[JsonObject]
-    dependency_snapshot: JsonObject | None
-    integration_summary: JsonObject | None
-    security_summary: JsonObject | None
+JsonObject = dict[str, Any]
 
 
 def replay_trace_bundle(directory: str) -> JsonObject:
@@ -130,7 +128,7 @@ def replay_facts(bundle: TraceBundle, wave: Wave) -> WaveFacts:
         matrix_error=matrix_error,
         catalog=catalog,
         catalog_error=catalog_error,
-        derived=_derived(bundle),
+        derived=replay_derived(bundle, profile, wave.wave),
         corridor=corridor if isinstance(corridor, dict) else None,
         corridor_config=context.get("corridor") or {},
         contradictions=tuple(materialize_events(events.events, events.bad_lines).contradictions.values()),
@@ -186,8 +184,9 @@ def _validation(stored: Mapping[str, Any]) -> Validation:
     gate = stored.get("gateModeThresholds")
     auto = stored.get("autoClosure") or {}
     conditions = stored.get("bootstrapPassConditions") or {}
-    return Validation()._replace(
-        **{name: stored.get(key) for name, key in VALIDATION_KEYS.items()},
+    thresholds: dict[str, Any] = {name: stored.get(key) for name, key in VALIDATION_KEYS.items()}
+    return Validation(
+        **thresholds,
         gate_mode_thresholds=ModeThresholds(**gate) if gate else None,
         closure_mode_thresholds=ModeThresholds(**(stored.get("closureModeThresholds") or {})),
         auto_closure=AutoClosure(
@@ -201,11 +200,11 @@ def _validation(stored: Mapping[str, Any]) -> Validation:
 
 
 def _loaded(bundle: TraceBundle, key: str, load: Any, stored_error: str | None) -> tuple[Any, str | None]:
-    payload = bundle.artifact(key)
-    if payload is None:
+    path = bundle.path_of(ARTIFACTS[key][0])
+    if path is None or not bundle.has(ARTIFACTS[key][0]):
         return None, stored_error
     try:
-        return load(payload, ARTIFACTS[key][0]), None
+        return load(path, ARTIFACTS[key][0]), None
     except WaveError as error:
         return None, str(error)
 
@@ -246,24 +245,58 @@ def _presence(
     return found
 
 
-def _derived(bundle: TraceBundle) -> ReplayedDerived:
+def replay_derived(bundle: TraceBundle, profile: LaneProfile, wave: int) -> DerivedState:
+    """The derived state that the bundle holds, as far as gates and quality read it; barriers are judged again."""
+    context = bundle.metadata.get("replayContext") or {}
+    decisions = bundle.metadata.get("closureDecisions") or {}
     records = read_record_file(bundle.path_of(ARTIFACTS["coordinationRaw"][0]) or "").records
-    assignments = bundle.artifact("capabilityAssignments", [])
-    if isinstance(assignments, dict):
-        assignments = assignments.get("assignments") or []
-    return ReplayedDerived(
-        materialize(records),
-        bundle.artifact("docsQueue"),
-        assignments,
-        bundle.artifact("dependencySnapshot"),
-        bundle.artifact("integration"),
-        bundle.artifact("security"),
+    state = materialize(records)
+    stored = bundle.artifact("capabilityAssignments", [])
+    assignments = (stored.get("assignments") if isinstance(stored, dict) else stored) or []
+    dependencies = {**_NO_DEPENDENCIES, **bundle.artifact("dependencySnapshot", {})}
+    ignored = frozenset(decisions.get("ignoredGapRecordIds") or ())
+    return DerivedState(
+        wave_number=wave,
+        lane=profile.lane,
+        attempt=bundle.metadata.get("attempt") or 1,
+        now=str(bundle.metadata.get("capturedAt") or ""),
+        coordination_state=state,
+        capability_assignments=assignments,
+        dependency_snapshot=dependencies,
+        runtime_assignments=[],
+        docs_queue=bundle.artifact("docsQueue"),
+        security_summary=bundle.artifact("security") or {},
+        contradictions=[],
+        integration_summary=bundle.artifact("integration") or {},
+        clarification_barrier=clarification_barrier(state),
+        helper_assignment_barrier=assignment_barrier(assignments, gate_mode(profile.validation, wave)),
+        dependency_barrier=dependency_barrier(dependencies),
+        blocker_barrier=blocker_barrier(state, context.get("badLogLines") or (), ignored),
+        closure_mode=closure_mode(profile.validation, wave),
+        closure_complexity="",
+        ledger=bundle.artifact("ledger") or {},
+        response_metrics={},
+        feedback=[],
+        appends=Appends([], [], [], []),
     )
 
 
+_NO_DEPENDENCIES: JsonObject = {
+    key: []
+    for key in (
+        "inbound",
+        "outbound",
+        "openInbound",
+        "openOutbound",
+        "requiredInbound",
+        "requiredOutbound",
+        "unresolvedInboundAssignments",
+    )
+}
+
+
 def _quality_inputs(bundle: TraceBundle, facts: WaveFacts) -> QualityInputs:
-    derived = facts.derived
-    assert isinstance(derived, ReplayedDerived)
+    derived = facts.derived or replay_derived(bundle, facts.profile, facts.wave_number)
     metadata = bundle.metadata
     return QualityInputs(
         wave=facts.wave,
@@ -274,10 +307,10 @@ def _quality_inputs(bundle: TraceBundle, facts: WaveFacts) -> QualityInputs:
         summaries=facts.summaries,
         presence=facts.presence,
         assignments=derived.capability_assignments,
-        dependencies=derived.dependency_snapshot or {},
+        dependencies=derived.dependency_snapshot,
         docs_queue=derived.docs_queue or {},
-        ledger=bundle.artifact("ledger") or {},
-        integration_summary=derived.integration_summary or {},
+        ledger=derived.ledger,
+        integration_summary=derived.integration_summary,
         executor_histories={
             agent["agentId"]: (agent.get("executor") or {}).get("executorHistory") or ()
             for agent in metadata.get("agents") or []

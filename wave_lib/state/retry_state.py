@@ -78,7 +78,7 @@ def clear_relaunch_plan(paths: LanePaths, wave: int) -> bool:
 
 
 def active_rerun_request(paths: LanePaths, wave: int) -> JsonObject | None:
-    """The active rerun request; for a tree without any rerun event, the override file is read as one. Spec: COORD 7.4."""
+    """The active rerun request; in a tree without any rerun event, what the override file says. Spec: COORD 7.4."""
     return active_request_of(read_control_plane(paths, wave), paths, wave)
 
 

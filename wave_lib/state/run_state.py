@@ -10,7 +10,8 @@ Spec: CFG 17.1-17.3, LAUNCH 4.1. A run state travels as a plain dict in its on-d
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..base.errors import StateError
 from ..base.files import Outcome, move_aside, read_json, write_json
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ..definition.lane_paths import LanePaths
     from ..definition.wave_types import Wave
 
-JsonObject = Dict[str, Any]
+JsonObject = dict[str, Any]
 
 SCHEMA_VERSION = 2
 KIND = "wave-run-state"
@@ -51,13 +52,13 @@ def empty_run_state() -> JsonObject:
     }
 
 
-def normalize_completed_waves(values: object) -> List[int]:
+def normalize_completed_waves(values: object) -> list[int]:
     """Wave numbers out of ints and digit strings, sorted and unique; everything else is dropped. Spec: CFG 17.1."""
     numbers = (wave_number(value) for value in (values if isinstance(values, list) else []))
     return sorted({number for number in numbers if number is not None})
 
 
-def wave_number(value: object) -> Optional[int]:
+def wave_number(value: object) -> int | None:
     """`3` or `"3"` as 3; None for anything that is no wave number."""
     if isinstance(value, bool):
         return None
@@ -73,7 +74,7 @@ def normalize_run_state(payload: object) -> JsonObject:
     raw: Mapping[str, Any] = payload if isinstance(payload, dict) else {}
     state = empty_run_state()
     state["lastUpdatedAt"] = _text(raw.get("lastUpdatedAt"))
-    waves: Dict[str, JsonObject] = {}
+    waves: dict[str, JsonObject] = {}
     for key, entry in (raw.get("waves") or {}).items() if isinstance(raw.get("waves"), dict) else ():
         number = wave_number(key)
         if number is not None and isinstance(entry, dict):
@@ -103,7 +104,7 @@ def _normalize_entry(number: int, entry: Mapping[str, Any]) -> JsonObject:
     }
 
 
-def _legacy_entry(number: int, at: Optional[str]) -> JsonObject:
+def _legacy_entry(number: int, at: str | None) -> JsonObject:
     return {
         "wave": number,
         "currentState": COMPLETED,
@@ -131,7 +132,7 @@ def _normalize_history_item(position: int, item: Mapping[str, Any]) -> JsonObjec
     }
 
 
-def _text(value: object) -> Optional[str]:
+def _text(value: object) -> str | None:
     return value.strip() or None if isinstance(value, str) else None
 
 
@@ -156,7 +157,7 @@ def read_run_state(path: str) -> JsonObject:
     )
 
 
-def quarantine_run_state(path: str) -> Optional[str]:
+def quarantine_run_state(path: str) -> str | None:
     """Put a damaged run-state file aside as `<path>.corrupt-<stamp>` and return the new path; None if it is fine.
 
     Only the launcher calls this, under the launcher lock. A newer file is never moved. Spec: CFG 17.1.
@@ -166,18 +167,18 @@ def quarantine_run_state(path: str) -> Optional[str]:
     return move_aside(path, f"corrupt-{compact_stamp()[:15]}Z")
 
 
-def completed_waves(state: Mapping[str, Any]) -> List[int]:
+def completed_waves(state: Mapping[str, Any]) -> list[int]:
     """Sorted numbers of the waves whose state counts as completed."""
     return sorted(entry["wave"] for entry in state["waves"].values() if entry["currentState"] in COMPLETED_STATES)
 
 
-def entry_of(state: Mapping[str, Any], wave: int) -> Optional[JsonObject]:
+def entry_of(state: Mapping[str, Any], wave: int) -> JsonObject | None:
     """The wave's entry, or None for a wave that was not started."""
-    entry: Optional[JsonObject] = state["waves"].get(str(wave))
+    entry: JsonObject | None = state["waves"].get(str(wave))
     return entry
 
 
-def is_authoritative(entry: Optional[Mapping[str, Any]]) -> bool:
+def is_authoritative(entry: Mapping[str, Any] | None) -> bool:
     """Whether the entry is a completion that somebody decided, not one taken over from a list. Spec: CFG 17.5."""
     return bool(
         entry
@@ -187,7 +188,7 @@ def is_authoritative(entry: Optional[Mapping[str, Any]]) -> bool:
     )
 
 
-def next_wave(waves: Iterable[int], state: Mapping[str, Any], start: int = 0) -> Optional[int]:
+def next_wave(waves: Iterable[int], state: Mapping[str, Any], start: int = 0) -> int | None:
     """Smallest wave number at or after `start` that is not completed, or None. Spec: CFG 17.7."""
     done = set(state["completedWaves"])
     return min((wave for wave in waves if wave >= start and wave not in done), default=None)
@@ -201,7 +202,7 @@ def append_transition(
     source: str,
     reason_code: str,
     detail: str = "",
-    evidence: Optional[JsonObject] = None,
+    evidence: JsonObject | None = None,
     at: str,
 ) -> JsonObject:
     """A new run state with this transition, or `state` itself when it says nothing new. Spec: CFG 17.2."""
@@ -213,7 +214,7 @@ def append_transition(
         and comparable_evidence(prior["lastEvidence"]) == comparable_evidence(evidence)
     ):
         return state
-    history: List[JsonObject] = state["history"]
+    history: list[JsonObject] = state["history"]
     at = max([at, *(item["at"] for item in history if item["at"])])  # history never runs backwards
     item = {
         "seq": max((item["seq"] for item in history), default=0) + 1,
@@ -246,22 +247,20 @@ def append_transition(
     return changed
 
 
-def comparable_evidence(evidence: Optional[Mapping[str, Any]]) -> Optional[JsonObject]:
+def comparable_evidence(evidence: Mapping[str, Any] | None) -> JsonObject | None:
     """Evidence without what changes while nothing happens: the `completedAt` of its status files."""
     if evidence is None:
         return None
-    files = [
-        {key: value for key, value in item.items() if key != "completedAt"} for item in evidence.get("statusFiles") or []
-    ]
-    return {**evidence, "statusFiles": files}
+    files = evidence.get("statusFiles") or []
+    return {**evidence, "statusFiles": [{**item, "completedAt": None} for item in files]}
 
 
-def capped_history(history: List[JsonObject]) -> List[JsonObject]:
+def capped_history(history: list[JsonObject]) -> list[JsonObject]:
     """At most `HISTORY_LIMIT` entries, the newest entry of each wave always among them. Spec: CFG 17.2."""
     if len(history) <= HISTORY_LIMIT:
         return history
-    kept: List[JsonObject] = []
-    seen: Dict[int, int] = {}
+    kept: list[JsonObject] = []
+    seen: dict[int, int] = {}
     for item in reversed(history):
         rank = seen[item["wave"]] = seen.get(item["wave"], 0) + 1
         if rank <= HISTORY_PER_WAVE:
@@ -299,7 +298,7 @@ def record_transition(
     source: str = LIVE_LAUNCHER,
     reason_code: str,
     detail: str = "",
-    evidence: Optional[JsonObject] = None,
+    evidence: JsonObject | None = None,
 ) -> JsonObject:
     """Append one transition to the file and return the run state after it."""
     return update_run_state(
@@ -322,7 +321,7 @@ def mark_wave_completed(
     wave: int,
     *,
     detail: str,
-    evidence: Optional[JsonObject] = None,
+    evidence: JsonObject | None = None,
     source: str = LIVE_LAUNCHER,
     reason_code: str = "wave-complete",
 ) -> JsonObject:
@@ -338,7 +337,7 @@ def mark_wave_blocked(
     *,
     detail: str,
     reason_code: str,
-    evidence: Optional[JsonObject] = None,
+    evidence: JsonObject | None = None,
 ) -> JsonObject:
     """Record that the launcher left the wave without completing it.
 
@@ -351,11 +350,11 @@ def build_run_state_evidence(
     paths: LanePaths,
     wave: Wave,
     *,
-    trace_dir: Optional[str] = None,
-    gate_snapshot: Optional[Mapping[str, Any]] = None,
+    trace_dir: str | None = None,
+    gate_snapshot: Mapping[str, Any] | None = None,
     blocked_reasons: Sequence[Mapping[str, str]] = (),
     not_required_agent_ids: Sequence[str] = (),
-    supervisor_run_id: Optional[str] = None,
+    supervisor_run_id: str | None = None,
 ) -> JsonObject:
     """What the wave's files looked like when somebody decided about it. Spec: CFG 17.3, LAUNCH 4.1.
 
@@ -403,14 +402,14 @@ def build_run_state_evidence(
     return evidence
 
 
-def file_hash(path: str) -> Optional[str]:
+def file_hash(path: str) -> str | None:
     """SHA-256 of the file's bytes as hex, None when there is no such file."""
     from ..base.text import sha256_file
 
     return sha256_file(path) if os.path.isfile(path) else None
 
 
-def not_required_agent_ids(entry: Optional[Mapping[str, Any]]) -> List[str]:
+def not_required_agent_ids(entry: Mapping[str, Any] | None) -> list[str]:
     """Closure agents that the wave's last evidence, or the completion it preserves, says were not needed."""
     evidence = (entry or {}).get("lastEvidence") or {}
     ids = evidence.get("notRequiredAgentIds")
