@@ -171,14 +171,14 @@ def _report_rules(agent: Agent, context: RuleContext) -> Findings:
             text = f"security reviewer {agent.agent_id} must import the role prompt {roles.security_role_prompt_path}"
             yield "V26", text, line
         if not security_report_path(agent):
-            text = f'security reviewer {agent.agent_id} must own a security report (a text file with "security" in its path)'
+            text = f'security reviewer {agent.agent_id} must own a security report ("security" in its path)'
             yield "V26", text, agent.line("ownership")
     if is_design_agent(agent, roles):
         if not imports(agent, roles.design_role_prompt_path):
             text = f"design agent {agent.agent_id} must import the role prompt {roles.design_role_prompt_path}"
             yield "V27", text, line
         if not design_packet_path(agent):
-            text = f'design agent {agent.agent_id} must own a design packet (a text file with "design" in its path)'
+            text = f'design agent {agent.agent_id} must own a design packet ("design" in its path)'
             yield "V27", text, agent.line("ownership")
 
 

@@ -7,6 +7,7 @@ Spec: WORK 9.4 (digest), 9.5 (texts), 9.6 (files).
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -125,31 +126,35 @@ def runtime_text(bundles: list[SkillBundle], runtime: str) -> str:
     return "\n".join([f"Runtime skill catalog for {runtime}:", *lines])
 
 
-def overlay_files(resolved: Mapping[str, Any], overlay_dir: str) -> dict[str, Any]:
-    """File name -> text (the metadata file: a JSON value) for an overlay directory; `{}` without skills. WORK 9.6.
-
-    `overlay_dir` is repo-relative and only names the artifacts. The caller writes the files and removes those of
-    `is_overlay_skill_file` that are not among them: they belong to an earlier attempt.
-    """
-    if not resolved.get("ids"):
-        return {}
-    runtime_file = f"{resolved['runtime']}-skills.txt"
-    artifacts = {
+def skill_artifacts(resolved: Mapping[str, Any], overlay_dir: str) -> dict[str, str]:
+    """`artifacts` of the metadata: where the files of a resolution lie below `overlay_dir`. WORK 9.6."""
+    return {
         "promptPath": f"{overlay_dir}/skills.resolved.md",
         "expandedPromptPath": f"{overlay_dir}/skills.expanded.md",
         "metadataPath": f"{overlay_dir}/skills.metadata.json",
-        "runtimePromptPath": f"{overlay_dir}/{runtime_file}",
+        "runtimePromptPath": f"{overlay_dir}/{resolved['runtime']}-skills.txt",
     }
+
+
+def skill_files(resolved: Mapping[str, Any] | None, overlay_dir: str) -> dict[str, str]:
+    """File name -> content of an overlay directory's skill files; `{}` without skills. WORK 9.6.
+
+    `overlay_dir` is repo-relative and only names the artifacts. The caller writes the files and removes the other ones
+    that `is_skill_file` knows: they belong to an earlier attempt.
+    """
+    if not resolved or not resolved["ids"]:
+        return {}
+    metadata = {**skills_summary(resolved), "artifacts": skill_artifacts(resolved, overlay_dir)}
     return {
         "skills.resolved.md": resolved["promptText"] + "\n",
         "skills.expanded.md": resolved["expandedPromptText"] + "\n",
-        runtime_file: resolved["runtimeText"] + "\n",
-        "skills.metadata.json": {**skills_summary(resolved), "artifacts": artifacts},
+        f"{resolved['runtime']}-skills.txt": resolved["runtimeText"] + "\n",
+        "skills.metadata.json": json.dumps(metadata, indent=2, ensure_ascii=False) + "\n",
     }
 
 
-def is_overlay_skill_file(name: str) -> bool:
-    """Whether a file of an overlay directory was written from skills, by this attempt or an earlier one."""
+def is_skill_file(name: str) -> bool:
+    """Whether a file of an overlay directory is one that skills make, for this attempt or an earlier one."""
     return name in ("skills.resolved.md", "skills.expanded.md", "skills.metadata.json") or name.endswith("-skills.txt")
 
 

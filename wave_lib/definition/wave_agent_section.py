@@ -213,7 +213,7 @@ def _role_prompts(
     if section is None:
         return (), []
     standing: dict[str, str] = {}
-    for line, entry in bullets(source, section, context.findings, f"Agent {agent_id}: role prompt list"):
+    for line, entry in bullets(source, section, context.findings, f"Agent {agent_id}: role prompt"):
         path = normal_path(bare(entry))
         if path in standing:
             continue
@@ -258,7 +258,7 @@ def read_standing_prompt(root: str, path: str) -> tuple[str, str]:
 def _ids(source: Source, section: Section | None, findings: Findings, label: str, kind: str) -> tuple[str, ...]:
     """A list of ids; skills may be quoted and in any case. A repeated or malformed one is an error."""
     found: list[str] = []
-    for line, entry in bullets(source, section, findings, f"{label} {kind} list") if section else ():
+    for line, entry in bullets(source, section, findings, f"{label} {kind}") if section else ():
         item = bare(entry).lower() if kind == "skill" else entry
         if not is_id("skill" if kind == "skill" else "component", item):
             form = "" if kind == "skill" else " (a component id has lower-case letters, digits, `.`, `_` and `-`)"
@@ -273,7 +273,7 @@ def _ids(source: Source, section: Section | None, findings: Findings, label: str
 def _deliverables(source: Source, section: Section | None, findings: Findings, agent: Agent) -> tuple[str, ...]:
     found: list[str] = []
     label = f"Agent {agent.agent_id}: deliverable"
-    for line, entry in bullets(source, section, findings, f"{label} list") if section else ():
+    for line, entry in bullets(source, section, findings, f"{label} path") if section else ():
         path = bare(entry)
         problem = _file_problem(path, agent, [normal_path(other) for other in found])
         if problem:
@@ -288,7 +288,7 @@ def _proof_artifacts(
 ) -> tuple[ProofArtifact, ...]:
     found: list[ProofArtifact] = []
     label = f"Agent {agent.agent_id}: proof artifact"
-    for line, entry in bullets(source, section, findings, f"{label} list") if section else ():
+    for line, entry in bullets(source, section, findings, label) if section else ():
         artifact = _proof_artifact(line, entry, findings, label)
         if artifact is None:
             continue

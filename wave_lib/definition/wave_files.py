@@ -225,7 +225,7 @@ def _agents(source: Source, number: int, context: ParseContext, promoted: dict[s
 
 def _promotions(source: Source, section: Section | None, findings: Findings) -> tuple[ComponentPromotion, ...]:
     found: dict[str, str] = {}
-    for line, entry in bullets(source, section, findings, "Component promotion list") if section else ():
+    for line, entry in bullets(source, section, findings, "component promotion") if section else ():
         match = _PROMOTION.fullmatch(entry)
         if match is None:
             findings.error(line, f'malformed component promotion "{shown(entry)}" (wanted `- <component>: <level>`)')
@@ -238,7 +238,7 @@ def _promotions(source: Source, section: Section | None, findings: Findings) -> 
 
 def _environments(source: Source, section: Section | None, findings: Findings) -> tuple[DeployEnvironment, ...]:
     found: dict[str, DeployEnvironment] = {}
-    for line, entry in bullets(source, section, findings, "Deploy environment list") if section else ():
+    for line, entry in bullets(source, section, findings, "deploy environment") if section else ():
         match = _ENVIRONMENT.fullmatch(entry)
         if match is None:
             findings.error(
@@ -260,7 +260,7 @@ def _environments(source: Source, section: Section | None, findings: Findings) -
 
 def _eval_targets(source: Source, section: Section | None, findings: Findings) -> tuple[EvalTarget, ...]:
     found: dict[str, EvalTarget] = {}
-    for index, (line, entry) in enumerate(bullets(source, section, findings, "Eval target list") if section else ()):
+    for index, (line, entry) in enumerate(bullets(source, section, findings, "eval target") if section else ()):
         try:
             target = parse_eval_target(entry, f"evalTargets[{index}]")
         except ConfigError as error:

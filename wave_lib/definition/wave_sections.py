@@ -146,7 +146,7 @@ def bullets(source: Source, section: Section, findings: Findings, label: str) ->
         if found and found[1]:
             entries.append((number, found[1]))
         else:
-            findings.error(number, f'{label} is malformed at "{shown(line)}": only "- …" entries may stand there')
+            findings.error(number, f'{label} entry is malformed: "{shown(line)}" (wanted `- …`)')
     return entries
 
 

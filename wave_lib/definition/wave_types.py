@@ -160,9 +160,15 @@ def proof_artifacts_to_json(artifacts: tuple[ProofArtifact, ...]) -> list[dict[s
 
 
 def skills_summary(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """`skillsResolved` without its texts, as manifest, launch preview and traces show it (WORK 9.6)."""
+    """`skillsResolved` without its texts, as launch preview and traces show it (WORK 9.6)."""
     keys = ("ids", "role", "runtime", "deployKind", "promptHash", "bundles")
     return {key: resolved[key] for key in keys if key in resolved}
+
+
+def _skills_in_manifest(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary with bundles as id and digest only: in full they would be most of a large lane's manifest."""
+    bundles = [{"id": bundle["id"], "bundleHash": bundle["bundleHash"]} for bundle in resolved.get("bundles", ())]
+    return {**skills_summary(resolved), "bundles": bundles}
 
 
 def agent_to_json(agent: Agent) -> dict[str, Any]:
@@ -188,7 +194,7 @@ def agent_to_json(agent: Agent) -> dict[str, Any]:
     }
     for key, value in (
         ("executorResolved", agent.executor_resolved),
-        ("skillsResolved", agent.skills_resolved and skills_summary(agent.skills_resolved)),
+        ("skillsResolved", agent.skills_resolved and _skills_in_manifest(agent.skills_resolved)),
         ("context7Resolved", agent.context7_resolved),
     ):
         if value is not None:

@@ -204,13 +204,13 @@ def _runtime_mix_rule(context: RuleContext) -> Findings:
 
 
 def _shared_file_warnings(context: RuleContext) -> Findings:
-    """W1: two agents own the same path, so that their edits may collide."""
+    """W1: two agents own the same file, so that their edits may collide."""
     documents = {normal_path(path) for path in shared_documents(context)}
     owners: dict[str, str] = {}
     for agent in context.wave.agents:
         for path in dict.fromkeys(map(normal_path, agent.owned_paths)):
             first = owners.setdefault(path, agent.agent_id)
-            if first != agent.agent_id and path not in documents:
+            if first != agent.agent_id and path not in documents and not path.endswith("/"):
                 yield "W1", f"{path} is owned by both {first} and {agent.agent_id}", agent.line("ownership")
 
 
