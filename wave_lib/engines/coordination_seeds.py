@@ -115,6 +115,12 @@ def _feedback_record(row: Mapping[str, Any]) -> JsonObject:
     }
 
 
+def feedback_seeds(requests: Sequence[Mapping[str, Any]], place: Mapping[str, Any], now: str) -> list[JsonObject]:
+    """Seeds of questions that are about to be asked (`{id, agentId, question, context}`)."""
+    rows = [{**request, "status": "pending", "responseText": ""} for request in requests]
+    return [normalize_record({**place, "source": "launcher", **_feedback_record(row)}, now) for row in rows]
+
+
 def seeds_to_append(state: CoordinationState, seeds: Sequence[JsonObject], now: str) -> list[JsonObject]:
     """Records that make the log agree with the seeds; what anybody closed or downgraded stays as it is."""
     records = []

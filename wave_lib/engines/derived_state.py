@@ -96,7 +96,8 @@ class DerivedState(NamedTuple):
     """What follows from the facts, as if `appends` had been written already.
 
     Documents (`docs_queue`, `ledger`, summaries, snapshot, `response_metrics`) are in their on-disk form; summaries
-    and gates read `coordination_state`. The four barriers are those of the gates of the same name. Spec: COORD 20.
+    and gates read `coordination_state`. `run_starts` (agent id -> ISO time) says when the run
+    before the present one started. The four barriers are those of the gates of the same name. Spec: COORD 20.
     """
 
     wave_number: int
@@ -120,4 +121,5 @@ class DerivedState(NamedTuple):
     ledger: JsonObject
     response_metrics: JsonObject
     feedback: list[JsonObject]
+    run_starts: dict[str, str]
     appends: Appends

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..definition.lane_profile import closure_mode, gate_mode
 from ..definition.roles import runtime_role
 from .clarification_triage import TriageFacts, TriageResult, triage_clarifications
-from .closure_policy import classify_closure_complexity
+from .closure_policy import classify_closure_complexity, closure_signals
 from .coordination_barriers import (
     assignment_barrier,
     blocker_barrier,
@@ -19,7 +19,7 @@ from .coordination_barriers import (
     dependency_barrier,
 )
 from .coordination_metrics import coordination_response_metrics
-from .coordination_seeds import seed_records, seeds_to_append
+from .coordination_seeds import feedback_seeds, seed_records, seeds_to_append
 from .derived_state import Appends, DerivedInputs, DerivedState
 from .docs_queue import build_docs_queue
 from .integration_summary import EVIDENCE_LISTS, IntegrationFacts, build_integration_summary
@@ -32,11 +32,11 @@ from .routing_state import (
     helper_tasks,
     recorded_assignments,
 )
-from .security_summary import build_security_summary, corridor_view
+from .security_summary import build_security_summary, corridor_failed, corridor_is_pending, corridor_view
 from .working_log import WorkingLog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .gate_results import Verdict
 
@@ -80,6 +80,7 @@ def build_derived_state(inputs: DerivedInputs) -> DerivedState:
     )
     draft = _Draft(inputs, log, verdicts, runtimes, docs_queue)
     triage = draft.triage()
+    log.extend(feedback_seeds(triage.feedback, place, now))
     draft.assign(place)
     return draft.finish(triage)
 
@@ -94,6 +95,42 @@ def runtime_assignments(inputs: DerivedInputs) -> list[JsonObject]:
         }
         for agent in inputs.wave.agents
     ]
+
+
+def _complexity(derived: DerivedState) -> str:
+    corridor = derived.security_summary["corridor"]
+    stops = corridor is not None and (
+        corridor["blocking"]
+        or (corridor["requiredAtClosure"] and (corridor_failed(corridor) or corridor_is_pending(corridor)))
+    )
+    barriers = (derived.clarification_barrier, derived.helper_assignment_barrier, derived.dependency_barrier)
+    signals = closure_signals(
+        integration_summary=derived.integration_summary,
+        docs_queue=derived.docs_queue,
+        contradictions=derived.contradictions,
+        open_records=derived.coordination_state.open,
+        assignments=derived.capability_assignments,
+        dependencies=derived.dependency_snapshot,
+        barriers_ok=all(barrier.ok for barrier in barriers),
+        security_state=derived.security_summary["overallState"],
+        corridor_stops=stops,
+    )
+    return classify_closure_complexity(signals)
+
+
+def previous_run_starts(agent_runs: Sequence[JsonObject]) -> dict[str, str]:
+    """Agent id -> when its last finished run started: what changed since then is news to it. Spec: COORD 21.3."""
+    starts: dict[str, list[str]] = {}
+    running: set[str] = set()
+    for event in agent_runs:
+        agent_id = str(event["data"].get("agentId") or event["entityId"].rpartition("-agent-")[2])
+        if event["action"] == "started":
+            starts.setdefault(agent_id, []).append(str(event["data"].get("startedAt") or event["recordedAt"]))
+            running.add(agent_id)
+        else:
+            running.discard(agent_id)
+    finished = {agent_id: times[:-1] if agent_id in running else times for agent_id, times in starts.items()}
+    return {agent_id: times[-1] for agent_id, times in finished.items() if times}
 
 
 class _Draft:
@@ -225,9 +262,10 @@ class _Draft:
             ledger=build_ledger(self.ledger_facts(helpers, integration)),
             response_metrics=coordination_response_metrics(state, inputs.now),
             feedback=list(inputs.feedback),
+            run_starts=previous_run_starts(inputs.control_plane.of_type("agent_run")),
             appends=Appends(triage.feedback, triage.feedback_to_close, self.log.appended, triage.triage),
         )
-        return derived._replace(closure_complexity=classify_closure_complexity(derived))
+        return derived._replace(closure_complexity=_complexity(derived))
 
     def _security(self) -> JsonObject:
         inputs = self.inputs

@@ -81,10 +81,10 @@ def _cont_eval_verdict(agent: Agent, summary: JsonObject | None, facts: VerdictF
         agent,
         summary,
         _report(path, summary, facts),
-        facts.wave.eval_targets,
-        facts.catalog,
-        facts.catalog_error,
-        facts.mode,
+        targets=facts.wave.eval_targets,
+        catalog=facts.catalog,
+        catalog_error=facts.catalog_error,
+        mode=facts.mode,
     )
     if verdict.ok and roles.is_cont_eval_implementing(agent, facts.bindings):
         implementation = validate_implementation_summary(agent, summary, facts.presence)
