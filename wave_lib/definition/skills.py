@@ -29,8 +29,9 @@ class SkillLibrary:
     """The bundles of one skills directory, each loaded and checked once, on first use."""
 
     def __init__(self, root: str, skills_dir: str) -> None:
+        """`skills_dir` is repo-relative or absolute; texts and hashes show paths relative to `root`."""
         self.root = root
-        self.dir = skills_dir
+        self.dir = os.path.relpath(skills_dir, root).replace(os.sep, "/") if os.path.isabs(skills_dir) else skills_dir
         self._bundles: dict[str, SkillBundle] = {}
         self._resolutions: dict[tuple[Any, ...], dict[str, Any]] = {}
 

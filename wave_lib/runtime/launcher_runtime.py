@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Callable, Optional
 
-from ..base.files import read_text, write_json, write_text
+from ..base.files import read_text, remove, write_json, write_text
 from ..base.processes import self_command
 from ..definition.roles import is_design_agent, is_docs_only_design
-from ..definition.skill_texts import skill_files
+from ..definition.skill_texts import is_skill_file, skill_files
 from ..projections.prompts import PromptContext7, PromptRequest, build_execution_prompt, cli_command
 from . import agent_sessions, corridor_step
 from . import wave_reporting as report
@@ -38,7 +38,11 @@ def prepare_agent(ctx: WaveContext, run: AgentRun) -> LaunchSpec:
     write_text(run.prompt_path, prompt_text(ctx, run).rstrip("\n") + "\n", durable=False)
     spec = build_launch_spec(context)
     write_overlay(context, spec)
-    for name, text in skill_files(agent.skills_resolved, spec.executor_id).items():
+    skills = skill_files(agent.skills_resolved, paths.rel(run.overlay_dir))
+    for name in os.listdir(run.overlay_dir) if os.path.isdir(run.overlay_dir) else ():
+        if is_skill_file(name) and name not in skills:  # from an attempt with another runtime
+            remove(os.path.join(run.overlay_dir, name))
+    for name, text in skills.items():
         write_text(os.path.join(run.overlay_dir, name), text, durable=False)
     preview = build_launch_preview(spec, agent.skills_resolved, environment(ctx))
     write_json(paths.launch_preview(ctx.number, agent.slug), preview, durable=False)
