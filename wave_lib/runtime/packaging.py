@@ -95,6 +95,7 @@ def unpack(archive, base, folder):
 
 if __name__ == "__main__":
     sys.path[0] = unpacked(sys.path[0])
+    sys.dont_write_bytecode = False  # many containers set it; in our own cache folder compiled modules are the point
     from {package}.cli import main
 
     sys.exit(main())
