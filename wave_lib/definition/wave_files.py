@@ -44,12 +44,13 @@ _ENVIRONMENT = re.compile(
 
 
 class WaveFileError(WaveParseError):
-    """One wave file does not follow the grammar; `problems` lists everything found, the message shows it all."""
+    """The file of wave number `wave` breaks the grammar; `problems` lists everything found, the message shows it all."""
 
     def __init__(self, file: str, problems: list[Problem]) -> None:
         first, rest = problems[0], problems[1:]
         what = "; ".join([first.message, *(f"line {problem.line}: {problem.message}" for problem in rest)])
         super().__init__(what, file, first.line)
+        self.wave = wave_number(file) or 0
         self.problems = tuple(problems)
 
 
