@@ -14,12 +14,9 @@ from typing import TYPE_CHECKING
 from ..base.files import append_text, ensure_dir
 from ..base.locks import locked
 from ..base.text import compact
-from ..base.timestamps import now_iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from ..definition.lane_paths import LanePaths
 
 _HEADER = """# Orchestrator Board
 
@@ -41,35 +38,28 @@ def orchestrator_token(orchestrator_id: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", orchestrator_id)[:64]
 
 
-def board_entry(
-    lane: str, orchestrator_id: str, event: str, status: str, details: str, action: str, waves: Iterable[int], stamp: str
-) -> str:
-    """The text of one entry."""
+def append_board_entry(
+    path: str,
+    *,
+    lane: str,
+    orchestrator_id: str,
+    event: str,
+    status: str,
+    now: str,
+    waves: Iterable[int] = (),
+    details: str = "",
+    action: str = "",
+) -> None:
+    """Append one entry to the board at `path` in one locked write; the board is created on first use."""
     numbers = ", ".join(str(number) for number in waves)
-    return (
-        f"\n## {stamp} | Lane {lane} | Orchestrator {orchestrator_token(orchestrator_id) or 'n/a'}\n"
+    entry = (
+        f"\n## {now} | Lane {lane} | Orchestrator {orchestrator_token(orchestrator_id) or 'n/a'}\n"
         f"- Event: {event}.\n"
         f"- Waves: {numbers or 'n/a'}.\n"
         f"- Status: {status}.\n"
         f"- Details: {compact(details, 1000) or 'n/a'}\n"
         f"- Action requested (if any): {' '.join(action.split()) or 'None.'}\n"
     )
-
-
-def append_board_entry(
-    paths: LanePaths,
-    event: str,
-    status: str,
-    details: str = "",
-    *,
-    waves: Iterable[int] = (),
-    action: str = "",
-    orchestrator_id: str = "",
-) -> None:
-    """Append one entry in one locked write; the board is created on first use."""
-    path = paths.orchestrator_board
-    who = orchestrator_id or paths.orchestrator_id or ""
-    entry = board_entry(paths.lane, who, event, status, details, action, waves, now_iso())
     ensure_dir(os.path.dirname(path))
     with locked(path + ".flock"):
         append_text(path, entry if os.path.exists(path) else _HEADER + entry)

@@ -85,10 +85,9 @@ def read_assignment_snapshot(path: str) -> list[JsonObject]:
 def _put_json(path: str, document: JsonObject) -> None:
     """Write unless only generation times differ: watchers of the files stay quiet."""
     present = read_json(path)
-    if present.outcome is Outcome.WHOLE and isinstance(present.value, dict):
-        if _timeless(present.value) == _timeless(document):
-            return
-    write_json(path, document, durable=False)
+    value = present.value if present.outcome is Outcome.WHOLE else None
+    if not isinstance(value, dict) or _timeless(value) != _timeless(document):
+        write_json(path, document, durable=False)
 
 
 def _timeless(document: JsonObject) -> JsonObject:

@@ -65,7 +65,8 @@ def dependency_line(item: Mapping[str, Any]) -> str:
     """One ticket between lanes."""
     required = ", required" if item["required"] else ""
     assignee = f" -> {item['assignedAgentId']}" if item["assignedAgentId"] else ""
-    return f"- [{item['direction']}{required}] {item['id']}: {compact(item['summary'] or item['detail'], 160)}{assignee}"
+    said = compact(item["summary"] or item["detail"], 160)
+    return f"- [{item['direction']}{required}] {item['id']}: {said}{assignee}"
 
 
 def runtime_line(item: Mapping[str, Any]) -> str:
