@@ -5,7 +5,8 @@ Spec: LAUNCH 2.1-2.3; SUP 7.1 point 2 (parsing has no side effect), 7.2.
 
 from __future__ import annotations
 
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from ..base.errors import UsageError
 from ..runtime.launcher_options import LauncherOptions, clean_lane, clean_orchestrator_id
@@ -64,7 +65,7 @@ _NEGATIONS = {
 }
 
 
-def parse_launch_args(argv: Sequence[str]) -> Optional[LauncherOptions]:
+def parse_launch_args(argv: Sequence[str]) -> LauncherOptions | None:
     """The checked options of a launch command line, or None when it asks for help.
 
     UsageError for an unknown flag, a missing or malformed value, and flags that exclude each other.

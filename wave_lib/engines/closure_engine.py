@@ -7,7 +7,7 @@ Spec: LAUNCH 10, GATE 9.5, 10.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..definition.lane_profile import active, closure_mode
 
@@ -60,8 +60,9 @@ def plan_stages(wave: Wave, bindings: RoleBindings, profile: LaneProfile) -> lis
     validation = profile.validation
     roles: dict[str, Sequence[str]] = {
         "cont-eval": (bindings.cont_eval,),
-        "security-review": tuple(agent.agent_id for agent in wave.agents
-                                 if agent.agent_id in set(bindings.security_reviewers)),
+        "security-review": tuple(
+            agent.agent_id for agent in wave.agents if agent.agent_id in set(bindings.security_reviewers)
+        ),
         "integration": (bindings.integration,),
         "documentation": (bindings.documentation,),
         "cont-qa": (bindings.cont_qa,),
@@ -88,7 +89,7 @@ def stages_of_agents(plans: Iterable[StagePlan], agent_ids: Iterable[str]) -> li
 
 
 def start_stage(
-    plans: Sequence[StagePlan], selected: Iterable[str], *, closure_only: bool, source: str, resume_phase: Optional[str]
+    plans: Sequence[StagePlan], selected: Iterable[str], *, closure_only: bool, source: str, resume_phase: str | None
 ) -> str:
     """Key of the stage a sweep starts from: the first, unless a retry or override asked for closure agents only.
 
@@ -161,7 +162,14 @@ def gap_record_id(wave: int, stage_key: str, agent_id: str, attempt: int) -> str
 
 
 def gap_record(
-    *, wave: int, lane: str, stage: Stage, gate: GateResult, agent_id: str, attempt: int, targets: Sequence[str],
+    *,
+    wave: int,
+    lane: str,
+    stage: Stage,
+    gate: GateResult,
+    agent_id: str,
+    attempt: int,
+    targets: Sequence[str],
     status: str = "open",
 ) -> dict[str, Any]:
     """The coordination record that carries a proof gap to the later stages, or closes it. Spec: LAUNCH 10.6."""
@@ -198,9 +206,14 @@ def is_gap_record(record: dict[str, Any], wave: int) -> bool:
     return str(record.get("id", "")).startswith(f"wave-{wave}-closure-gap-")
 
 
-def open_gap_records(records: Iterable[dict[str, Any]], wave: int, stage_key: str, agent_id: str) -> list[dict[str, Any]]:
-    """The open gap records that `agent_id` reported in this stage, from any attempt. Spec: LAUNCH 10.6, last paragraph."""
+def open_gap_records(
+    records: Iterable[dict[str, Any]], wave: int, stage_key: str, agent_id: str
+) -> list[dict[str, Any]]:
+    """The open gap records that `agent_id` reported in this stage, from any attempt. Spec: LAUNCH 10.6 (end)."""
     prefix = f"wave-{wave}-closure-gap-{stage_key}-{agent_id}-attempt-"
     closed = ("resolved", "closed", "superseded", "cancelled")
-    return [record for record in records
-            if str(record.get("id", "")).startswith(prefix) and record.get("status") not in closed]
+    return [
+        record
+        for record in records
+        if str(record.get("id", "")).startswith(prefix) and record.get("status") not in closed
+    ]

@@ -9,7 +9,8 @@ Spec: LAUNCH 10, GATE 8.6, 9.5, 10.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..definition.lane_profile import gate_mode
 from ..engines import closure_engine, gate_engine
@@ -19,10 +20,11 @@ from . import corridor_step, fact_collection
 from . import wave_reporting as report
 
 if TYPE_CHECKING:
+    from ..engines.facts import WaveFacts
     from ..engines.gate_results import GateResult
     from .wave_context import WaveContext
 
-JsonObject = dict
+JsonObject = dict[str, Any]
 
 
 class SweepResult(NamedTuple):
@@ -50,12 +52,17 @@ class Sweep:
 
     def result(self) -> SweepResult:
         """What the pass learns."""
-        return SweepResult(tuple(self.failures), self.timed_out, tuple(self.auto_satisfied), tuple(self.skipped),
-                           tuple(self.launched_stages))
+        return SweepResult(
+            tuple(self.failures),
+            self.timed_out,
+            tuple(self.auto_satisfied),
+            tuple(self.skipped),
+            tuple(self.launched_stages),
+        )
 
 
 def run_closure_sweep(
-    ctx: WaveContext, *, closure_only: bool, source: str, selected: Sequence[str], start_phase: Optional[str]
+    ctx: WaveContext, *, closure_only: bool, source: str, selected: Sequence[str], start_phase: str | None
 ) -> SweepResult:
     """Run all stages from the start stage on. Spec: LAUNCH 10.2, 10.3."""
     sweep = Sweep(ctx)
@@ -141,8 +148,9 @@ def _run_stage_agents(sweep: Sweep, plan: StagePlan) -> bool:
     sweep.launched_stages.append(stage.key)
     for run in ctx.declared(plan.agent_ids):
         report.agent_state(ctx, run.agent_id, "launching", "Launching closure sweep")
-        report.journal(ctx, "closure-running", selectedAgentIds=plan.agent_ids, closureStage=stage.key,
-                       resumeFromPhase=stage.phase)
+        report.journal(
+            ctx, "closure-running", selectedAgentIds=plan.agent_ids, closureStage=stage.key, resumeFromPhase=stage.phase
+        )
         waited = run_agents(ctx, [run], stage.key)
         sweep.launched_agents.append(run.agent_id)
         fact_collection.materialise_results(ctx)
@@ -172,7 +180,7 @@ def _judge(sweep: Sweep, plan: StagePlan) -> tuple[GateResult, bool]:
     return gate, False
 
 
-def _facts(sweep: Sweep) -> fact_collection.WaveFacts:
+def _facts(sweep: Sweep) -> WaveFacts:
     return fact_collection.collect_wave_facts(
         sweep.ctx,
         auto_satisfied_stages=tuple(sweep.auto_satisfied),
@@ -206,8 +214,12 @@ def _stop(sweep: Sweep, plan: StagePlan, gate: GateResult) -> bool:
 def _missing_run(plan: StagePlan, ctx: WaveContext, verdict: Verdict) -> GateResult:
     from ..engines.gate_results import GateResult
 
-    bound = {"cont-eval": ctx.bindings.cont_eval, "integration": ctx.bindings.integration,
-             "documentation": ctx.bindings.documentation, "cont-qa": ctx.bindings.cont_qa}
+    bound = {
+        "cont-eval": ctx.bindings.cont_eval,
+        "integration": ctx.bindings.integration,
+        "documentation": ctx.bindings.documentation,
+        "cont-qa": ctx.bindings.cont_qa,
+    }
     return GateResult(False, "missing-closure-run", verdict.because, bound.get(plan.stage.key))
 
 
@@ -220,15 +232,25 @@ def _forward(sweep: Sweep, plan: StagePlan, gate: GateResult) -> None:
     agent_id = gate.agent_id or plan.agent_ids[0]
     targets = closure_engine.later_agents(sweep.plans, plan.stage.key)
     record = closure_engine.gap_record(
-        wave=ctx.number, lane=ctx.paths.lane, stage=plan.stage, gate=gate, agent_id=agent_id, attempt=ctx.attempt,
+        wave=ctx.number,
+        lane=ctx.paths.lane,
+        stage=plan.stage,
+        gate=gate,
+        agent_id=agent_id,
+        attempt=ctx.attempt,
         targets=targets,
     )
     ctx.ignored_gap_record_ids |= {record["id"]}
     coordination_store.append_record(ctx.paths, ctx.number, record)
     report.event(ctx, "warn", f"{plan.stage.label} reported a proof gap; later stages go on: {gate.detail}", agent_id)
-    report.board(ctx.lane, "closure_gap_forwarded", [ctx.number], "blocked",
-                 f"agent={agent_id}; reason={gate.status_code}; {gate.detail}",
-                 f"{agent_id}: close the proof gap that later stages now see.")
+    report.board(
+        ctx.lane,
+        "closure_gap_forwarded",
+        [ctx.number],
+        "blocked",
+        f"agent={agent_id}; reason={gate.status_code}; {gate.detail}",
+        f"{agent_id}: close the proof gap that later stages now see.",
+    )
     fact_collection.refresh(ctx)
 
 
@@ -239,5 +261,10 @@ def _resolve_gaps(sweep: Sweep, plan: StagePlan) -> None:
     for agent_id in plan.agent_ids:
         for record in closure_engine.open_gap_records(records, ctx.number, plan.stage.key, agent_id):
             coordination_store.append_record(ctx.paths, ctx.number, {**record, "status": "resolved"})
-            report.board(ctx.lane, "closure_gap_resolved", [ctx.number], "resolved",
-                         f"agent={agent_id}; reason={closure_engine.PROOF_GAP}; {record.get('detail') or ''}")
+            report.board(
+                ctx.lane,
+                "closure_gap_resolved",
+                [ctx.number],
+                "resolved",
+                f"agent={agent_id}; reason={closure_engine.PROOF_GAP}; {record.get('detail') or ''}",
+            )

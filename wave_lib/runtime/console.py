@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Optional, TextIO
+from typing import TextIO
 
 from ..base.terminal import Style, is_terminal, printable, width
 
@@ -19,7 +19,7 @@ from ..base.terminal import Style, is_terminal, printable, width
 class Console:
     """Lines on stdout, warnings on stderr, and on a terminal a live line that is wiped before anything else is said."""
 
-    def __init__(self, out: Optional[TextIO] = None, err: Optional[TextIO] = None) -> None:
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
         self._out = out or sys.stdout
         self._err = err or sys.stderr
         self._terminal = is_terminal(self._out)

@@ -8,7 +8,8 @@ When killed: nothing is lost.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..base.files import read_text
 from ..projections.explanations import hint_for
@@ -33,7 +34,7 @@ def find(ctx: WaveContext, failures: Sequence[Mapping[str, Any]]) -> dict[str, s
     return found
 
 
-def last_line_with(path: str, text: str) -> Optional[int]:
+def last_line_with(path: str, text: str) -> int | None:
     """Number of the last line that holds `text`, None when there is none (or the file is very large)."""
     try:
         if os.path.getsize(path) > _TOO_LARGE_BYTES:

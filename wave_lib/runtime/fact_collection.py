@@ -10,7 +10,8 @@ Spec: LAUNCH 7.4 step 4, GATE 4, 6, 8; COORD 20; DESIGN 3 (canonical state only)
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Iterable, Mapping, Optional
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..base.errors import WaveError
 from ..base.files import read_json, write_json
@@ -28,6 +29,7 @@ from ..state.agent_state import (
     read_status_record,
     report_path,
 )
+from ..state.file_facts import file_fact
 from ..state.result_envelope import attempt_of, build_envelope, project_summary, read_run_envelope, write_envelope_once
 from .derived_state import DerivedContext, DerivedFacts, refresh_derived_state
 
@@ -38,10 +40,20 @@ if TYPE_CHECKING:
     from ..state.result_envelope import EnvelopeReading
     from .wave_context import AgentRun, WaveContext
 
-JsonObject = dict
+JsonObject = dict[str, Any]
 
-_EXECUTOR_KEYS = ("initialExecutorId", "profile", "selectedBy", "retryPolicy", "allowFallbackOnRetry", "fallbacks",
-                  "fallbackUsed", "fallbackReason", "executorHistory", "role")
+_EXECUTOR_KEYS = (
+    "initialExecutorId",
+    "profile",
+    "selectedBy",
+    "retryPolicy",
+    "allowFallbackOnRetry",
+    "fallbacks",
+    "fallbackUsed",
+    "fallbackReason",
+    "executorHistory",
+    "role",
+)
 
 
 # --- results --------------------------------------------------------------------------------------------------------
@@ -64,8 +76,9 @@ def materialise_result(ctx: WaveContext, run: AgentRun, status: JsonObject) -> N
     if run.launched_attempt != attempt and os.path.exists(path):
         return
     runtime = runtime_record(run)
-    facts = collect_summary_facts(run.agent, ctx.wave, ctx.bindings, ctx.paths, status, runtime=runtime,
-                                  started_at=runtime.get("startedAt"))
+    facts = collect_summary_facts(
+        run.agent, ctx.wave, ctx.bindings, ctx.paths, status, runtime=runtime, started_at=runtime.get("startedAt")
+    )
     summary = build_agent_execution_summary(facts)
     write_json(run.summary_path, summary, durable=False)
     envelope = build_envelope(summary, run.agent, ctx.bindings, wave_number=ctx.number, attempt=attempt)
@@ -78,14 +91,14 @@ def runtime_record(run: AgentRun) -> JsonObject:
     return value if isinstance(value, dict) else {}
 
 
-def exit_reason(run: AgentRun) -> Optional[str]:
+def exit_reason(run: AgentRun) -> str | None:
     """Why the runner says the agent ended."""
     status = read_status_record(run.status_path) or {}
     reason = status.get("exitReason") or runtime_record(run).get("exitReason")
     return str(reason) if reason else None
 
 
-def stored_summary(ctx: WaveContext, run: AgentRun) -> Optional[JsonObject]:
+def stored_summary(ctx: WaveContext, run: AgentRun) -> JsonObject | None:
     """The agent's execution summary, None when it has none."""
     return read_agent_execution_summary(run.agent, ctx.wave, ctx.bindings, ctx.paths)
 
@@ -94,7 +107,7 @@ def stored_summary(ctx: WaveContext, run: AgentRun) -> Optional[JsonObject]:
 
 
 def collect_wave_facts(ctx: WaveContext, **sweep: Any) -> WaveFacts:
-    """The snapshot that gates judge; `sweep` overrides what the pass knows of stages (auto-satisfied, skipped, launched).
+    """The snapshot that gates judge; `sweep` overrides what the pass knows of its stages.
 
     Reads canonical state only. Spec: GATE 8, DESIGN 3.
     """
@@ -136,24 +149,36 @@ def collect_wave_facts(ctx: WaveContext, **sweep: Any) -> WaveFacts:
 def envelope_readings(ctx: WaveContext) -> dict[str, EnvelopeReading]:
     """Agent id -> the envelope of its last run."""
     return {
-        run.agent_id: read_run_envelope(ctx.paths, ctx.wave, run.agent, read_status_record(run.status_path), "live",
-                                        bindings=ctx.bindings, last_attempt=run.launched_attempt)
+        run.agent_id: read_run_envelope(
+            ctx.paths,
+            ctx.wave,
+            run.agent,
+            read_status_record(run.status_path),
+            "live",
+            bindings=ctx.bindings,
+            last_attempt=run.launched_attempt,
+        )
         for run in ctx.runs.values()
     }
 
 
 def summaries(
     ctx: WaveContext, readings: Mapping[str, EnvelopeReading], state: control_plane.ControlPlaneState
-) -> dict[str, Optional[JsonObject]]:
+) -> dict[str, JsonObject | None]:
     """Agent id -> projected summary with the active proof bundles applied. Spec: GATE 6.5, 13.4; LAUNCH 12.2."""
     request = retry_state.active_request_of(state, ctx.paths, ctx.number) or {}
     wanted = set(request.get("reuseProofBundleIds") or ())
     bundles = [bundle for bundle in state.active_proof_bundles if not wanted or bundle["proofBundleId"] in wanted]
-    found: dict[str, Optional[JsonObject]] = {}
+    found: dict[str, JsonObject | None] = {}
     for agent_id, reading in readings.items():
+        agent = ctx.runs[agent_id].agent
         usable = reading.envelope if reading.valid else None
         summary = project_summary(usable) if usable is not None else None
-        found[agent_id] = proof_registry.apply_bundles(summary, ctx.runs[agent_id].agent, bundles)
+        if any(bundle["agentId"] == agent_id for bundle in bundles):
+            judged = {*proof_registry.bundle_paths(bundles), *agent.deliverables}
+            files = {path: file_fact(ctx.paths.root, path) for path in judged}
+            summary = proof_registry.apply_bundles(agent, summary, bundles, files).summary
+        found[agent_id] = summary
     return found
 
 
@@ -174,7 +199,7 @@ def _judged_paths(ctx: WaveContext, agents: Iterable[Agent]) -> set[str]:
     return found
 
 
-def load_matrix(ctx: WaveContext) -> tuple[Optional[ComponentMatrix], Optional[str]]:
+def load_matrix(ctx: WaveContext) -> tuple[ComponentMatrix | None, str | None]:
     """The component matrix as it is now, or why it cannot be used."""
     try:
         return load_component_matrix(ctx.paths.component_matrix_json), None
@@ -182,7 +207,7 @@ def load_matrix(ctx: WaveContext) -> tuple[Optional[ComponentMatrix], Optional[s
         return None, str(error)
 
 
-def load_catalog(ctx: WaveContext) -> tuple[Optional[BenchmarkCatalog], Optional[str]]:
+def load_catalog(ctx: WaveContext) -> tuple[BenchmarkCatalog | None, str | None]:
     """The benchmark catalog, or why it cannot be used; not even looked at without eval targets."""
     if not ctx.wave.eval_targets:
         return None, None
@@ -211,7 +236,7 @@ def refresh(ctx: WaveContext) -> None:
     if ctx.derived_context is None:
         ctx.derived_context = DerivedContext(ctx.paths, ctx.wave, ctx.bindings, ctx.lane.orchestrator_id)
     ctx.derived = refresh_derived_state(ctx.derived_context, facts)
-    ctx.texts = write_wave_derived_projections(ctx.paths, ctx.wave, ctx.bindings, ctx.derived)
+    write_wave_derived_projections(ctx.paths, ctx.wave, ctx.derived)
     if ctx.dashboard:
         dashboard_state.apply_derived_state(ctx.dashboard, ctx.derived)
 

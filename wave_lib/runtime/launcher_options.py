@@ -9,21 +9,21 @@ Spec: LAUNCH 2.2. The command line is parsed by `commands/launch_flags.py`.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 
 class LauncherOptions(NamedTuple):
     """A parsed `wave launch` command line; None where configuration decides. Times carry their unit in the name."""
 
-    project: Optional[str] = None
-    lane: Optional[str] = None
-    adhoc_run: Optional[str] = None
-    start_wave: Optional[int] = None
-    end_wave: Optional[int] = None
+    project: str | None = None
+    lane: str | None = None
+    adhoc_run: str | None = None
+    start_wave: int | None = None
+    end_wave: int | None = None
     auto_next: bool = False
     resume_control_state: bool = False
     reconcile_status: bool = False
-    state_file: Optional[str] = None
+    state_file: str | None = None
     timeout_minutes: int = 240
     max_retries_per_wave: int = 1
     agent_rate_limit_retries: int = 2
@@ -31,16 +31,16 @@ class LauncherOptions(NamedTuple):
     agent_rate_limit_max_delay_seconds: int = 180
     agent_launch_stagger_ms: int = 1200
     max_parallel_agents: int = 0
-    executor: Optional[str] = None
-    codex_sandbox: Optional[str] = None
-    manifest_out: Optional[str] = None
+    executor: str | None = None
+    codex_sandbox: str | None = None
+    manifest_out: str | None = None
     dry_run: bool = False
-    terminal_surface: Optional[str] = None
+    terminal_surface: str | None = None
     dashboard: bool = True
     cleanup_sessions: bool = True
     keep_terminals: bool = False
-    orchestrator_id: Optional[str] = None
-    orchestrator_board: Optional[str] = None
+    orchestrator_id: str | None = None
+    orchestrator_board: str | None = None
     board: bool = True
     coordination_note: str = ""
     resident_orchestrator: bool = False

@@ -10,20 +10,23 @@ Spec: LAUNCH 5, 8.2; SUP 10.3 (adoption), 15.4, 17.10.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable
 
-from ..base.files import read_text, remove, write_json, write_text
+from ..base.files import read_text, remove, write_text
 from ..base.processes import self_command
 from ..definition.roles import is_design_agent, is_docs_only_design
 from ..definition.skill_texts import is_skill_file, skill_files
+from ..definition.wave_types import skills_summary
 from ..projections.prompts import PromptContext7, PromptRequest, build_execution_prompt, cli_command
 from . import agent_sessions, corridor_step
 from . import wave_reporting as report
 from .agent_sessions import AgentHandle, AgentStart, RateLimit, Slots
 from .executors import build_launch_spec, launch_context, write_overlay
-from .launch_preview import build_launch_preview
+from .launch_preview import build_launch_preview, write_launch_preview
 
 if TYPE_CHECKING:
+    from ..definition.lane_profile import LaneProfile
+    from ..definition.wave_types import Agent
     from .executors.launch_spec import LaunchContext, LaunchSpec
     from .wave_context import AgentRun, WaveContext
 
@@ -33,22 +36,34 @@ SIGNAL_HYGIENE = "signal-hygiene"
 
 def prepare_agent(ctx: WaveContext, run: AgentRun) -> LaunchSpec:
     """Steps 1 to 6: skill artifacts, prompt, overlay and preview are written; returns how to start it. LAUNCH 8.2."""
-    agent, paths = run.agent, ctx.paths
+    agent = run.agent
     context = _launch_context(ctx, run)
     write_text(run.prompt_path, prompt_text(ctx, run).rstrip("\n") + "\n", durable=False)
     spec = build_launch_spec(context)
     write_overlay(context, spec)
-    skills = skill_files(agent.skills_resolved, paths.rel(run.overlay_dir))
-    for name in os.listdir(run.overlay_dir) if os.path.isdir(run.overlay_dir) else ():
-        if is_skill_file(name) and name not in skills:  # from an attempt with another runtime
-            remove(os.path.join(run.overlay_dir, name))
-    for name, text in skills.items():
-        write_text(os.path.join(run.overlay_dir, name), text, durable=False)
-    preview = build_launch_preview(spec, agent.skills_resolved, environment(ctx))
-    write_json(paths.launch_preview(ctx.number, agent.slug), preview, durable=False)
+    write_skill_files(ctx, run)
+    preview = build_launch_preview(
+        spec, env_stripped=ctx.lane.profile.executors.get("env", {}).get("strip") or (), skills=preview_skills(agent)
+    )
+    write_launch_preview(run.overlay_dir, preview)
     for warning in spec.warnings:
         report.event(ctx, "warn", warning, run.agent_id)
     return spec
+
+
+def write_skill_files(ctx: WaveContext, run: AgentRun) -> None:
+    """The skill artifacts of the overlay; those of another runtime's attempt go. Spec: WORK 9.6, LAUNCH 8.2 step 1."""
+    files = skill_files(run.agent.skills_resolved, ctx.paths.rel(run.overlay_dir))
+    for name in os.listdir(run.overlay_dir) if os.path.isdir(run.overlay_dir) else []:
+        if is_skill_file(name) and name not in files:
+            remove(os.path.join(run.overlay_dir, name))
+    for name, text in files.items():
+        write_text(os.path.join(run.overlay_dir, name), text, durable=False, if_changed=True)
+
+
+def preview_skills(agent: Agent) -> dict[str, Any] | None:
+    """What the preview shows of an agent's skills."""
+    return skills_summary(agent.skills_resolved) if agent.skills_resolved else None
 
 
 def launch_spec(ctx: WaveContext, run: AgentRun) -> LaunchSpec:
@@ -58,7 +73,11 @@ def launch_spec(ctx: WaveContext, run: AgentRun) -> LaunchSpec:
 
 def _launch_context(ctx: WaveContext, run: AgentRun) -> LaunchContext:
     return launch_context(
-        run.agent, ctx.number, ctx.paths, attempt=ctx.attempt, orchestrator_id=ctx.lane.orchestrator_id,
+        run.agent,
+        ctx.number,
+        ctx.paths,
+        attempt=ctx.attempt,
+        orchestrator_id=ctx.lane.orchestrator_id,
         run_id=ctx.lane.supervision.run_id if ctx.lane.supervision else "",
     )
 
@@ -69,30 +88,32 @@ def prompt_text(ctx: WaveContext, run: AgentRun) -> str:
     dry_run = ctx.lane.options.dry_run
     watches_signals = SIGNAL_HYGIENE in ((agent.skills_resolved or {}).get("ids") or ())
     corridor_path, corridor_text = corridor_step.prompt_context(ctx, run)
-    return build_execution_prompt(PromptRequest(
-        paths=paths,
-        wave=ctx.wave,
-        bindings=ctx.bindings,
-        agent=agent,
-        executor_id=str(run.executor.get("id")),
-        wave_command=cli_command(self_command(), paths.root),
-        orchestrator_id=ctx.lane.orchestrator_id,
-        board_path=paths.messageboard(number),
-        shared_summary_path=paths.shared_summary(number),
-        shared_summary=read_text(paths.shared_summary(number)),
-        inbox_path=paths.inbox(number, agent.agent_id),
-        inbox=read_text(paths.inbox(number, agent.agent_id)),
-        corridor_path=corridor_path,
-        corridor_text=corridor_text,
-        signal_path=paths.signal_agent(number, agent.agent_id) if watches_signals else "",
-        signal_ack_path=paths.signal_ack(number, agent.agent_id) if watches_signals else "",
-        skills=agent.skills_resolved,
-        context7=_context7(ctx, run),
-        catalog=ctx.catalog,
-        catalog_path=paths.benchmark_catalog,
-        design_pass=is_design_pass(ctx, run),
-        dry_run=dry_run,
-    ))
+    return build_execution_prompt(
+        PromptRequest(
+            paths=paths,
+            wave=ctx.wave,
+            bindings=ctx.bindings,
+            agent=agent,
+            executor_id=str(run.executor.get("id")),
+            wave_command=cli_command(self_command(), paths.root),
+            orchestrator_id=ctx.lane.orchestrator_id,
+            board_path=paths.messageboard(number),
+            shared_summary_path=paths.shared_summary(number),
+            shared_summary=read_text(paths.shared_summary(number)),
+            inbox_path=paths.inbox(number, agent.agent_id),
+            inbox=read_text(paths.inbox(number, agent.agent_id)),
+            corridor_path=corridor_path,
+            corridor_text=corridor_text,
+            signal_path=paths.signal_agent(number, agent.agent_id) if watches_signals else "",
+            signal_ack_path=paths.signal_ack(number, agent.agent_id) if watches_signals else "",
+            skills=agent.skills_resolved,
+            context7=_context7(ctx, run),
+            catalog=ctx.catalog,
+            catalog_path=paths.benchmark_catalog,
+            design_pass=is_design_pass(ctx, run),
+            dry_run=dry_run,
+        )
+    )
 
 
 def is_design_pass(ctx: WaveContext, run: AgentRun) -> bool:
@@ -111,35 +132,60 @@ def _context7(ctx: WaveContext, run: AgentRun) -> PromptContext7:
     bundle = str(resolved.get("bundleId") or "none")
     if bundle == "none":
         return PromptContext7()
-    libraries = tuple(str(item.get("libraryName") or item.get("libraryId") or item)
-                      if isinstance(item, dict) else str(item) for item in resolved.get("libraries") or ())
+    libraries = tuple(
+        str(item.get("libraryName") or item.get("libraryId") or item) if isinstance(item, dict) else str(item)
+        for item in resolved.get("libraries") or ()
+    )
     base = PromptContext7(bundle, str(resolved.get("query") or ""), libraries)
     if ctx.lane.options.dry_run:
         return base._replace(warning="Context7 prefetch is skipped in a dry run.")
     if not ctx.lane.options.context7:
         return base._replace(warning="Context7 prefetch is switched off for this launch (--no-context7).")
-    return ctx.lane.prefetch_context7(ctx, run, base)
+    return base._replace(warning="Context7 documentation is not fetched by this version.")
 
 
-def environment(ctx: WaveContext) -> dict[str, object]:
-    """`executors.env` of the lane (SUP 17.2)."""
-    value = ctx.lane.profile.executors.get("env") or {}
-    return dict(value)
+def process_settings(ctx: WaveContext) -> dict[str, Any]:
+    """The fields of an AgentStart that are the same for every agent of the wave. Spec: SUP 15.4, 16.2, 16.3."""
+    lane, paths, options = ctx.lane, ctx.paths, ctx.lane.options
+    settings, executors = lane.profile.supervisor, lane.profile.executors
+    return {
+        "root": paths.root,
+        "project": paths.project_id,
+        "lane": paths.lane,
+        "wave": ctx.number,
+        "attempt": ctx.attempt,
+        "orchestrator_id": lane.orchestrator_id,
+        "run_id": lane.supervision.run_id if lane.supervision else None,
+        "launch_generation": lane.supervision.generation if lane.supervision else None,
+        "grace_seconds": float(settings.get("terminationGraceSeconds", 10)),
+        "heartbeat_seconds": float(settings.get("agentHeartbeatSeconds", 10)),
+        "rate_limit": RateLimit(
+            options.agent_rate_limit_retries + 1,
+            float(options.agent_rate_limit_base_delay_seconds),
+            float(options.agent_rate_limit_max_delay_seconds),
+        ),
+        "environment": dict(executors.get("env") or {}),
+        "token_variables": token_variables(lane.profile),
+        "pass_variables": tuple(lane.profile.wave_control.get("passEnvVars") or ()),
+        "resume_sessions": executors.get("resumeSessions") is not False,
+        "resume_limit": int(executors.get("resumeLimit") or 3),
+    }
+
+
+def token_variables(profile: LaneProfile) -> tuple[str, ...]:
+    """Configured names of variables that hold the orchestrator's own tokens. Spec: SUP 16.3."""
+    control, providers = profile.wave_control, profile.external_providers
+    names = [control.get("authTokenEnvVar"), *(control.get("authTokenEnvVars") or ())]
+    names += [(providers.get("context7") or {}).get("apiKeyEnvVar")]
+    names += [(providers.get("corridor") or {}).get(key) for key in ("apiTokenEnvVar", "apiKeyFallbackEnvVar")]
+    return tuple(dict.fromkeys(str(name) for name in names if name))
 
 
 def start_request(ctx: WaveContext, run: AgentRun, spec: LaunchSpec) -> AgentStart:
-    """Everything `agent_sessions` needs to start this agent now. Spec: SUP 15.4, 16.2."""
-    lane, paths, options = ctx.lane, ctx.paths, ctx.lane.options
-    settings, executors = lane.profile.supervisor, lane.profile.executors
-    minutes = (run.executor.get("budget") or {}).get("minutes") or 0
-    limit = min(options.timeout_minutes, minutes) if minutes else options.timeout_minutes
-    control = lane.profile.wave_control
+    """Everything `agent_sessions` needs to start this agent now."""
+    settings, options = ctx.lane.profile.supervisor, ctx.lane.options
+    minutes = (run.executor.get("budget") or {}).get("minutes") or options.timeout_minutes
     return AgentStart(
-        root=paths.root,
-        project=paths.project_id,
-        lane=paths.lane,
-        wave=ctx.number,
-        attempt=ctx.attempt,
         agent_id=run.agent_id,
         session_name=run.session_name,
         spec=spec,
@@ -150,39 +196,25 @@ def start_request(ctx: WaveContext, run: AgentRun, spec: LaunchSpec) -> AgentSta
         overlay_dir=run.overlay_dir,
         prompt_hash=run.prompt_hash,
         definition_hash=run.definition_hash,
-        orchestrator_id=lane.orchestrator_id,
-        run_id=lane.supervision.run_id if lane.supervision else None,
-        launch_generation=lane.supervision.generation if lane.supervision else None,
         history_dir=run.history_dir,
-        timeout_seconds=limit * 60.0,
-        grace_seconds=float(settings.get("terminationGraceSeconds", 10)),
-        heartbeat_seconds=float(settings.get("agentHeartbeatSeconds", 10)),
-        rate_limit=RateLimit(
-            options.agent_rate_limit_retries + 1,
-            float(options.agent_rate_limit_base_delay_seconds),
-            float(options.agent_rate_limit_max_delay_seconds),
-        ),
+        timeout_seconds=min(options.timeout_minutes, minutes) * 60.0,
         slots=Slots(
-            os.path.dirname(paths.agent_slot(0)),
+            os.path.dirname(ctx.paths.agent_slot(0)),
             int(settings.get("maxConcurrentAgents") or 0),
             int(settings.get("maxConcurrentLaunches") or 4),
         ),
-        environment=environment(ctx),
-        token_variables=lane.token_variables,
-        pass_variables=tuple(control.get("passEnvVars") or ()),
         owned_paths=tuple(run.agent.owned_paths),
-        resume_sessions=executors.get("resumeSessions") is not False,
-        resume_limit=int(executors.get("resumeLimit") or 3),
+        **process_settings(ctx),
     )
 
 
-def starter(ctx: WaveContext, run: AgentRun, stage_key: Optional[str] = None) -> Callable[[], Optional[AgentHandle]]:
+def starter(ctx: WaveContext, run: AgentRun, stage_key: str | None = None) -> Callable[[], AgentHandle | None]:
     """What `AgentWait` calls when it is this agent's turn: take up what an earlier launcher left of it, or launch it.
 
     Spec: SUP 10.3, LAUNCH 7.3 (adoption), 8.2.
     """
 
-    def start() -> Optional[AgentHandle]:
+    def start() -> AgentHandle | None:
         handle = None
         # What this very launcher started in this attempt is over: an agent of two stages runs in each (LAUNCH 10.1).
         if run.launched_attempt != ctx.attempt and os.path.exists(run.runtime_path):

@@ -9,7 +9,8 @@ Spec: LAUNCH 9.1, 9.5; COORD 11.4.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..projections import dashboard_state
 from ..state import coordination_store, feedback_store
@@ -20,7 +21,7 @@ from . import wave_reporting as report
 if TYPE_CHECKING:
     from .wave_context import WaveContext
 
-JsonObject = dict
+JsonObject = dict[str, Any]
 
 
 def on_progress(ctx: WaveContext, pending: Sequence[str]) -> None:
@@ -44,8 +45,10 @@ def on_refresh(ctx: WaveContext, pending: Sequence[str]) -> None:
 def alerts(ctx: WaveContext) -> None:
     """Overdue acknowledgements and stale clarification chains, each told once. Spec: LAUNCH 6, COORD 6."""
     metrics = ctx.derived.response_metrics if ctx.derived else {}
-    for name, key in (("coordination_ack_overdue", "overdueAckRecordIds"),
-                      ("clarification_chain_stale", "overdueClarificationIds")):
+    for name, key in (
+        ("coordination_ack_overdue", "overdueAckRecordIds"),
+        ("clarification_chain_stale", "overdueClarificationIds"),
+    ):
         fresh = [record_id for record_id in metrics.get(key) or () if (name, record_id) not in ctx.alerted]
         if fresh:
             ctx.alerted.update((name, record_id) for record_id in fresh)
@@ -56,9 +59,7 @@ def alerts(ctx: WaveContext) -> None:
 
 def watch_feedback(ctx: WaveContext) -> bool:
     """Tell about questions that were asked or answered since the last look; True when there were any. LAUNCH 9.5."""
-    rows = feedback_store.read_wave_requests(
-        ctx.paths, ctx.number, [*ctx.runs], ctx.lane.orchestrator_id
-    ).rows
+    rows = feedback_store.read_wave_requests(ctx.paths, ctx.number, [*ctx.runs], ctx.lane.orchestrator_id).rows
     changed = False
     for row in rows:
         signature = feedback_state_signature(row)
@@ -77,19 +78,32 @@ def _asked(ctx: WaveContext, row: JsonObject) -> None:
     command = answer_command(ctx, row["id"])
     report.event(ctx, "warn", f"Human feedback requested ({row['id']}): {row['question']}", row["agentId"])
     context = f"; context={row['context']}" if row.get("context") else ""
-    report.board(ctx.lane, "human_feedback_requested", [ctx.number], "waiting-human",
-                 f"request_id={row['id']}; agent={row['agentId']}; question={row['question']}{context}", command)
+    report.board(
+        ctx.lane,
+        "human_feedback_requested",
+        [ctx.number],
+        "waiting-human",
+        f"request_id={row['id']}; agent={row['agentId']}; question={row['question']}{context}",
+        command,
+    )
     ctx.lane.console.warn(f"[human-feedback] {row['agentId']} asks ({row['id']}): {row['question']}")
     ctx.lane.console.warn(f"[human-feedback] answer with: {command}")
     if row["id"] not in coordination_store.read_state(ctx.paths, ctx.number).by_id:
-        coordination_store.append_record(ctx.paths, ctx.number, _feedback_record(row, "open", str(row.get("context") or "")))
+        coordination_store.append_record(
+            ctx.paths, ctx.number, _feedback_record(row, "open", str(row.get("context") or ""))
+        )
 
 
 def _answered(ctx: WaveContext, row: JsonObject) -> None:
     answer = str(row.get("responseText") or "")
     report.event(ctx, "info", f"Human feedback answered ({row['id']}): {answer}", row["agentId"])
-    report.board(ctx.lane, "human_feedback_answered", [ctx.number], "resolved",
-                 f"request_id={row['id']}; agent={row['agentId']}; operator={row.get('responseOperator')}; response={answer}")
+    report.board(
+        ctx.lane,
+        "human_feedback_answered",
+        [ctx.number],
+        "resolved",
+        f"request_id={row['id']}; agent={row['agentId']}; operator={row.get('responseOperator')}; response={answer}",
+    )
     state = coordination_store.read_state(ctx.paths, ctx.number)
     known = state.by_id.get(row["id"])
     if known is None or known["status"] == "open":
@@ -117,5 +131,7 @@ def answer_command(ctx: WaveContext, request_id: str) -> str:
     """The exact command that answers a question."""
     project = f" --project {ctx.paths.project_id}" if ctx.paths.profile.explicit_project else ""
     run = f" --run {ctx.paths.run_id}" if ctx.paths.run_id else ""
-    return (f"wave control task act answer --lane {ctx.paths.lane} --wave {ctx.number} --id {request_id}"
-            f"{project}{run} --response \"<answer>\"")
+    return (
+        f"wave control task act answer --lane {ctx.paths.lane} --wave {ctx.number} --id {request_id}"
+        f'{project}{run} --response "<answer>"'
+    )

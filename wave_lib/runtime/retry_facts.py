@@ -9,12 +9,13 @@ Spec: LAUNCH 11.3.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..engines.executor_fallback import fallback_chain
 from ..engines.retry_engine import RetryFacts
 from . import fact_collection
-from .executor_preflight import command_available
+from .executor_preflight import command_available, executor_command
 
 if TYPE_CHECKING:
     from .wave_context import AgentRun, WaveContext
@@ -44,5 +45,10 @@ def collect_retry_facts(ctx: WaveContext, failures: Sequence[dict[str, Any]]) ->
 
 def available_executors(ctx: WaveContext, run: AgentRun) -> list[str]:
     """Executors among the agent's own and its fallbacks whose command can be run here. Spec: LAUNCH 3.7."""
-    chain = (str(run.executor.get("id")), *fallback_chain(run.executor))
-    return [executor_id for executor_id in dict.fromkeys(chain) if command_available(run.agent, executor_id, ctx.paths)]
+    profile, root = ctx.lane.profile, ctx.paths.root
+    chain = dict.fromkeys((str(run.executor.get("id")), *fallback_chain(run.executor)))
+    return [
+        executor_id
+        for executor_id in chain
+        if command_available(executor_command(executor_id, run.executor, profile), root)
+    ]

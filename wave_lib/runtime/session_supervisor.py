@@ -13,7 +13,7 @@ import glob
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.errors import ExitCode, LockHeldError
 from ..base.files import read_json, write_json
@@ -56,7 +56,7 @@ class LauncherLock:
 
 
 def take_launcher_lock(
-    path: str, shown: str, *, lane: str, mode: str, supervisor_run_id: Optional[str] = None
+    path: str, shown: str, *, lane: str, mode: str, supervisor_run_id: str | None = None
 ) -> LauncherLock:
     """The launcher lock of a lane. LaneBusyError (exit 32) when a launcher holds it, also one of Node's.
 
@@ -70,16 +70,19 @@ def take_launcher_lock(
         pid = holder.get("pid", "unknown")
         started = holder.get("startedAt") or "unknown"
         raise LaneBusyError(f"Another launcher is active (pid {pid}, started {started}). Lock: {shown}")
-    _write_in_place(lock, {
-        "lane": lane,
-        "pid": os.getpid(),
-        "startedAt": now_iso(),
-        "argv": sys.argv[1:],
-        "cwd": os.getcwd(),
-        "mode": mode,
-        "identity": identity_of(os.getpid()).to_json(),
-        "supervisorRunId": supervisor_run_id,
-    })
+    _write_in_place(
+        lock,
+        {
+            "lane": lane,
+            "pid": os.getpid(),
+            "startedAt": now_iso(),
+            "argv": sys.argv[1:],
+            "cwd": os.getcwd(),
+            "mode": mode,
+            "identity": identity_of(os.getpid()).to_json(),
+            "supervisorRunId": supervisor_run_id,
+        },
+    )
     return LauncherLock(lock, path)
 
 
@@ -104,14 +107,14 @@ class Leftover(NamedTuple):
     """A runtime record that an earlier launcher did not see to its end."""
 
     runtime_path: str
-    wave: Optional[int]
+    wave: int | None
     agent_id: str
-    run_id: Optional[str]
-    prompt_hash: Optional[str]
-    attempt: Optional[int]
+    run_id: str | None
+    prompt_hash: str | None
+    attempt: int | None
 
 
-def inspect_leftovers(paths: LanePaths, selected: Collection[int], supervision: Optional[Supervision]) -> list[Leftover]:
+def inspect_leftovers(paths: LanePaths, selected: Collection[int], supervision: Supervision | None) -> list[Leftover]:
     """Judge every unfinished runtime record of the lane; returns the live agents that this launch may adopt.
 
     Agents that are gone are finalised, but for those of this launch's own run, whose session may still go on when
@@ -148,13 +151,21 @@ def unfinished_records(paths: LanePaths) -> list[Leftover]:
             run_id = record.get("runId")
             if supervised and not run_id:
                 run_id = os.path.basename(os.path.dirname(os.path.dirname(runtime_path)))
-            found.append(Leftover(runtime_path, record.get("waveNumber"), str(record.get("agentId") or "?"),
-                                  run_id if supervised else None, record.get("promptHash"), record.get("attempt")))
+            found.append(
+                Leftover(
+                    runtime_path,
+                    record.get("waveNumber"),
+                    str(record.get("agentId") or "?"),
+                    run_id if supervised else None,
+                    record.get("promptHash"),
+                    record.get("attempt"),
+                )
+            )
     return found
 
 
-def cancel_lost_attempts(paths: LanePaths, waves: Iterable[int], supervision: Optional[Supervision]) -> None:
-    """A control-plane attempt still `running` was lost with its launcher, unless this launch re-enters it. LAUNCH 3.4."""
+def cancel_lost_attempts(paths: LanePaths, waves: Iterable[int], supervision: Supervision | None) -> None:
+    """An attempt still `running` was lost with its launcher, unless this launch re-enters it. Spec: LAUNCH 3.4."""
     for wave in waves:
         for attempt in control_plane.read_control_plane(paths, wave).attempts.values():
             if attempt["state"] != "running":
@@ -162,7 +173,11 @@ def cancel_lost_attempts(paths: LanePaths, waves: Iterable[int], supervision: Op
             if supervision and attempt.get("supervisorRunId") == supervision.run_id:
                 continue
             control_plane.append_event(
-                paths, wave, "attempt", attempt["attemptId"], "cancelled",
+                paths,
+                wave,
+                "attempt",
+                attempt["attemptId"],
+                "cancelled",
                 {"state": "cancelled", "detail": "launcher lost", "attemptNumber": attempt.get("attemptNumber")},
             )
 
@@ -174,7 +189,7 @@ def mark_stale_dashboards(paths: LanePaths, taken_up: Collection[int]) -> list[t
     """
     stale = []
     for path in sorted(glob.glob(os.path.join(glob.escape(paths.dashboards_dir), "wave-*.json"))):
-        number = os.path.basename(path)[len("wave-"):-len(".json")]
+        number = os.path.basename(path)[len("wave-") : -len(".json")]
         if not number.isdigit() or int(number) in taken_up:
             continue
         dashboard = read_json(path).value

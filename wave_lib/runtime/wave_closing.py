@@ -9,7 +9,8 @@ Spec: LAUNCH 4.1, 7.6-7.9, 11.7.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..base.errors import ExitCode
 from ..base.timestamps import now_iso
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .wave_loop import WaveEnd
     from .wave_pass import PassResult
 
-JsonObject = dict
+JsonObject = dict[str, Any]
 
 
 def complete_wave(ctx: WaveContext, result: PassResult) -> None:
@@ -36,7 +37,7 @@ def complete_wave(ctx: WaveContext, result: PassResult) -> None:
     finish_completion(ctx, snapshot)
 
 
-def finish_completion(ctx: WaveContext, snapshot: Optional[JsonObject]) -> None:
+def finish_completion(ctx: WaveContext, snapshot: JsonObject | None) -> None:
     """What follows `wave_run completed`; also done alone by a resumed launcher that finds only that. LAUNCH 7.6."""
     lane, paths, number = ctx.lane, ctx.paths, ctx.number
     now = now_iso()
@@ -45,15 +46,25 @@ def finish_completion(ctx: WaveContext, snapshot: Optional[JsonObject]) -> None:
     )
     resolve_repair_records(ctx)
     state = run_state.mark_wave_completed(
-        lane.state_file, number, detail=f"Wave {number} completed after {ctx.ordinal} attempt(s).",
+        lane.state_file,
+        number,
+        detail=f"Wave {number} completed after {ctx.ordinal} attempt(s).",
         evidence=_evidence(ctx, snapshot, ()),
     )
     lane.completed = run_state.completed_waves(state)
     lane.run_completed.append(number)
-    report.journal(ctx, "wave-completed", selectedAgentIds=(), launchedAgentIds=(),
-                   completedAgentIds=ctx.completed_ids(), resumeFromPhase="completed", forwardedClosureGaps=[],
-                   closureStage=None, completedWaves=list(lane.run_completed),
-                   gateSnapshotSummary=(snapshot or {}).get("overall"))
+    report.journal(
+        ctx,
+        "wave-completed",
+        selectedAgentIds=(),
+        launchedAgentIds=(),
+        completedAgentIds=ctx.completed_ids(),
+        resumeFromPhase="completed",
+        forwardedClosureGaps=[],
+        closureStage=None,
+        completedWaves=list(lane.run_completed),
+        gateSnapshotSummary=(snapshot or {}).get("overall"),
+    )
     retry_state.clear_relaunch_plan(paths, number)
     report.event(ctx, "info", f"Wave {number} completed.")
     report.set_status(ctx, "completed")
@@ -71,7 +82,7 @@ def not_required_agents(ctx: WaveContext) -> list[str]:
     return sorted(spared - needed)
 
 
-def _evidence(ctx: WaveContext, snapshot: Optional[JsonObject], failures: Sequence[Mapping[str, Any]]) -> JsonObject:
+def _evidence(ctx: WaveContext, snapshot: JsonObject | None, failures: Sequence[Mapping[str, Any]]) -> JsonObject:
     reasons = [{"code": str(item["statusCode"]), "detail": str(item.get("detail") or "")} for item in failures]
     return run_state.build_run_state_evidence(
         ctx.paths,
@@ -101,8 +112,10 @@ def fail_wave(ctx: WaveContext, result: PassResult) -> WaveEnd:
         for item in failures
     ]
     explain_end(ctx, result)
-    only_qa = all(str(item["statusCode"]).startswith("cont-qa-") or item["statusCode"] == "missing-cont-qa-verdict"
-                  for item in failures)
+    only_qa = all(
+        str(item["statusCode"]).startswith("cont-qa-") or item["statusCode"] == "missing-cont-qa-verdict"
+        for item in failures
+    )
     return WaveEnd(ExitCode.QA_BLOCKED if only_qa else ExitCode.FAILED, "\n".join(lines))
 
 
@@ -128,16 +141,18 @@ def _record_blocked(ctx: WaveContext, result: PassResult, reason: str) -> None:
     failures = list(result.failures)
     detail = "; ".join(f"{item.get('agentId') or 'wave'}: {item['statusCode']}" for item in failures) or reason
     snapshot = result.snapshot.to_json() if result.snapshot else None
-    run_state.mark_wave_blocked(ctx.lane.state_file, ctx.number, detail=detail, reason_code=reason,
-                                evidence=_evidence(ctx, snapshot, failures))
+    run_state.mark_wave_blocked(
+        ctx.lane.state_file, ctx.number, detail=detail, reason_code=reason, evidence=_evidence(ctx, snapshot, failures)
+    )
 
 
 def explain_end(ctx: WaveContext, result: PassResult) -> None:
     """Say in plain words why the wave is not closed and what to do next."""
     snapshot = result.snapshot.to_json() if result.snapshot else None
     again = f"wave launch --lane {ctx.paths.lane} --start-wave {ctx.number} --end-wave {ctx.number}"
-    lines = explain(ctx.number, snapshot, result.failures,
-                    evidence=evidence_lines.find(ctx, result.failures), next_command=again)
+    lines = explain(
+        ctx.number, snapshot, result.failures, evidence=evidence_lines.find(ctx, result.failures), next_command=again
+    )
     ctx.lane.console.say()
     for line in lines:
         ctx.lane.console.say(line)
@@ -162,7 +177,7 @@ def resolve_repair_records(ctx: WaveContext) -> None:
     )
 
 
-def ledger_phase(ctx: WaveContext) -> Optional[str]:
+def ledger_phase(ctx: WaveContext) -> str | None:
     """The ledger's phase, for the relaunch plan."""
     return ctx.derived.ledger.get("phase") if ctx.derived else None
 
@@ -174,7 +189,6 @@ def leave_wave(ctx: WaveContext) -> None:
     """However the wave ended: nothing that belongs to it stays behind. Spec: LAUNCH 7.8."""
     resident_orchestrator.stop(ctx)
     terminals.close_wave(ctx)
-    ctx.lane.current = None
 
 
 def abandon_wave(ctx: WaveContext, detail: str, state: str = "failed") -> None:
@@ -197,9 +211,10 @@ def interrupt_wave(ctx: WaveContext, interrupt: Interrupted) -> None:
     abandon_wave(ctx, "launcher interrupted", "cancelled")
     report.wave_run(ctx, "blocked", detail=f"launcher stopped by signal {interrupt.signum}")
     run_state.mark_wave_blocked(
-        ctx.lane.state_file, ctx.number, reason_code="launcher-interrupted",
-        detail=f"Stopped by signal {interrupt.signum} in attempt {ctx.attempt}.", evidence=_evidence(ctx, None, ()),
+        ctx.lane.state_file,
+        ctx.number,
+        reason_code="launcher-interrupted",
+        detail=f"Stopped by signal {interrupt.signum} in attempt {ctx.attempt}.",
+        evidence=_evidence(ctx, None, ()),
     )
     report.set_status(ctx, "failed")
-
-

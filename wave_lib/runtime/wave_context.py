@@ -10,13 +10,17 @@ Spec: LAUNCH 1, 7.1, 7.2.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Optional
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..definition.rule_context import References
 from ..definition.skills import SkillLibrary
+from ..definition.wave_files import ParsedWaves
 from ..state.agent_state import read_status_record
 from ..state.launcher_progress import ProgressJournal
 
 if TYPE_CHECKING:
+    from ..base.errors import WaveError
     from ..base.event_loop import EventLoop
     from ..definition.evals import BenchmarkCatalog
     from ..definition.lane_paths import LanePaths
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
     from .launcher_options import LauncherOptions
     from .session_supervisor import Leftover
 
-JsonObject = dict  # documents travel in their on-disk form
+JsonObject = dict[str, Any]
 
 
 class Supervision(NamedTuple):
@@ -40,10 +44,10 @@ class Supervision(NamedTuple):
     run_id: str
     run_dir: str
     generation: int
-    epoch: Optional[int]
+    epoch: int | None
 
 
-def supervision_from(environ: Mapping[str, str]) -> Optional[Supervision]:
+def supervision_from(environ: Mapping[str, str]) -> Supervision | None:
     """The run named by `WAVE_SUPERVISOR_RUN_ID` and its companions, or None for a launch by hand."""
     run_id = environ.get("WAVE_SUPERVISOR_RUN_ID", "").strip()
     run_dir = environ.get("WAVE_SUPERVISOR_RUN_DIR", "").strip()
@@ -74,7 +78,7 @@ class LaneRun:
         options: LauncherOptions,
         console: Console,
         loop: EventLoop,
-        supervision: Optional[Supervision] = None,
+        supervision: Supervision | None = None,
     ) -> None:
         self.paths = paths
         self.live_paths = paths  # the live tree; differs from `paths` in a dry run
@@ -83,21 +87,26 @@ class LaneRun:
         self.loop = loop
         self.supervision = supervision
         self.orchestrator_id = options.orchestrator_id or default_orchestrator_id(paths.lane, supervision)
-        self.board_path: Optional[str] = paths.orchestrator_board if options.board else None
+        self.board_path: str | None = paths.orchestrator_board if options.board else None
         self.state_file = paths.run_state
         self.waves: list[Wave] = []
         self.selected: list[Wave] = []
         self.completed: list[int] = []  # waves the run state counts as completed
         self.run_completed: list[int] = []  # waves this run has completed
-        self.token_variables: tuple[str, ...] = ()
+        self.authored: dict[int, Wave] = {}  # waves before any executor fallback: their fingerprints count
+        self.references = References(paths.root)
+        self.parsed = ParsedWaves([], [], [])
+        self.unresolved: dict[int, WaveError] = {}  # waves whose executors or skills could not be resolved
+        self.manifest_path = paths.manifest
+        self.surface = "vscode"
         self.skills = SkillLibrary(paths.root, paths.skills_dir)
         self.leftovers: list[Leftover] = []  # live agents of an earlier launcher that this launch may adopt
-        self.global_dashboard: Optional[dict[str, Any]] = None
-        self.current: Optional[WaveContext] = None
+        self.global_dashboard: dict[str, Any] | None = None
+        self.interrupted_wave: WaveContext | None = None  # the wave at hand, until it is left in order
         self.live_agents: dict[str, AgentHandle] = {}  # runtime path -> agents that this launcher must see to their end
-        self.active_wait: Optional[AgentWait] = None
+        self.active_wait: AgentWait | None = None
         self.journal = ProgressJournal(None)
-        self.interrupt: Optional[Interrupted] = None
+        self.interrupt: Interrupted | None = None
         self.hurry = False  # a second signal: no more grace
 
     @property
@@ -120,7 +129,7 @@ class LaneRun:
         return 0.0 if self.hurry else float(self.profile.supervisor.get("terminationGraceSeconds", 10))
 
 
-def default_orchestrator_id(lane: str, supervision: Optional[Supervision]) -> str:
+def default_orchestrator_id(lane: str, supervision: Supervision | None) -> str:
     """`<lane>-orch-<pid>`, or with the run id where the name must outlive resumes. Spec: LAUNCH 2.2."""
     return f"{lane}-orch-{supervision.run_id if supervision else os.getpid()}"
 
@@ -128,7 +137,7 @@ def default_orchestrator_id(lane: str, supervision: Optional[Supervision]) -> st
 class AgentRun:
     """One agent of the wave at hand: where its files are, on which executor it runs, and when it last ran."""
 
-    def __init__(self, agent: Agent, wave: int, paths: LanePaths, supervision: Optional[Supervision]) -> None:
+    def __init__(self, agent: Agent, wave: int, paths: LanePaths, supervision: Supervision | None) -> None:
         from ..definition.prompt_fingerprint import definition_hash, prompt_hash
 
         self.agent = agent  # its executor and skills change when a fallback is chosen
@@ -141,14 +150,14 @@ class AgentRun:
         self.summary_path = paths.summary_file(wave, agent.slug)
         self.overlay_dir = paths.executor_dir(wave, agent.slug)
         self.runtime_path = paths.runtime_file(wave, agent.slug)
-        self.history_dir: Optional[str] = None
+        self.history_dir: str | None = None
         if supervision is not None:
             agents_dir = os.path.join(supervision.run_dir, "agents")
             self.runtime_path = os.path.join(agents_dir, f"{agent.agent_id}.runtime.json")
             self.history_dir = os.path.join(agents_dir, "history")
         self.session_name = paths.session_name(wave, agent.slug)
-        self.launched_attempt: Optional[int] = None
-        self.handle: Optional[AgentHandle] = None
+        self.launched_attempt: int | None = None
+        self.handle: AgentHandle | None = None
         self.materialised: tuple[object, object] = (None, None)  # launch id and end of the run that has its envelope
 
     @property
@@ -175,13 +184,13 @@ class WaveContext:
         self.ordinal = 1  # the budget ordinal: 1 + retries used
         self.attempt_open = False  # the control plane says that the attempt is running
         self.selected: tuple[str, ...] = ()
-        self.reentered: Optional[tuple[str, ...]] = None  # the selection of an interrupted attempt that goes on
+        self.reentered: tuple[str, ...] | None = None  # the selection of an interrupted attempt that goes on
         self.design_done = False
-        self.catalog: Optional[BenchmarkCatalog] = None
+        self.catalog: BenchmarkCatalog | None = None
         self.pre_completed: tuple[str, ...] = ()  # agents whose earlier result stands (LAUNCH 11.1)
-        self.derived: Optional[DerivedState] = None
-        self.derived_context: Optional[DerivedContext] = None
-        self.corridor: Optional[dict[str, Any]] = None
+        self.derived: DerivedState | None = None
+        self.derived_context: DerivedContext | None = None
+        self.corridor: dict[str, Any] | None = None
         self.dashboard: dict[str, Any] = {}
         self.auto_satisfied_stages: tuple[str, ...] = ()
         self.skipped_stages: tuple[str, ...] = ()
@@ -189,10 +198,13 @@ class WaveContext:
         self.ignored_gap_record_ids: frozenset[str] = frozenset()
         self.continued_sets: set[frozenset[str]] = set()  # sibling sets this launch has already continued to
         self.seen_feedback: dict[str, str] = {}
-        self.resident: Optional[AgentHandle] = None
-        self.gate_snapshot: Optional[dict[str, Any]] = None
-        self.trace_dir: Optional[str] = None
-        self.reducer: Optional[dict[str, Any]] = None
+        self.resident: AgentHandle | None = None
+        self.resident_reported = False
+        self.corridor_attempt: int | None = None
+        self.alerted: set[tuple[str, str]] = set()
+        self.reduced: dict[str, Any] | None = None
+        self.gate_snapshot: dict[str, Any] | None = None
+        self.trace_dir: str | None = None
 
     @property
     def number(self) -> int:

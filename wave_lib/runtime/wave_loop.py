@@ -9,9 +9,11 @@ Spec: LAUNCH 7.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence, Union
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from ..base.errors import ExitCode
+from ..base.timestamps import now_iso
 from ..engines import retry_engine
 from ..engines.implementation_engine import plan_retry_attempt
 from ..state import retry_state
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from ..engines.retry_engine import RetryFacts
     from .wave_context import LaneRun, WaveContext
 
-JsonObject = dict
+JsonObject = dict[str, Any]
 
 
 class WaveEnd(NamedTuple):
@@ -99,14 +101,24 @@ def _continue_with_siblings(ctx: WaveContext, siblings: tuple[str, ...], facts: 
     """Owners of a shared component that are still waited for run next, without using a retry. LAUNCH 7.7 rule 1."""
     ctx.continued_sets.add(frozenset(siblings))
     report.attempt(ctx, "completed")
-    report.board(ctx.lane, "wave_shared_component_continue", [ctx.number], "running",
-                 f"attempt={ctx.ordinal}/{ctx.lane.options.max_attempts}; next_agents={','.join(siblings)}")
+    report.board(
+        ctx.lane,
+        "wave_shared_component_continue",
+        [ctx.number],
+        "running",
+        f"attempt={ctx.ordinal}/{ctx.lane.options.max_attempts}; next_agents={','.join(siblings)}",
+    )
     for failure in facts.failures:
         for agent_id in failure.get("satisfiedAgentIds") or ():
             waited = ", ".join(failure.get("waitingOnAgentIds") or ())
             report.agent_state(ctx, agent_id, "completed", f"Its share is proven; waiting on {waited}")
-    report.journal(ctx, "waiting-shared-component", selectedAgentIds=siblings, completedAgentIds=ctx.completed_ids(),
-                   **resume_point(facts))
+    report.journal(
+        ctx,
+        "waiting-shared-component",
+        selectedAgentIds=siblings,
+        completedAgentIds=ctx.completed_ids(),
+        **resume_point(facts),
+    )
     return PassPlan(siblings, "sibling")
 
 
@@ -114,8 +126,14 @@ def _adjudication_pending(ctx: WaveContext, failures: list[JsonObject], result: 
     """Nothing but adjudication is open: that is for people. Spec: LAUNCH 7.7 rule 2."""
     retry_state.clear_relaunch_plan(ctx.paths, ctx.number)
     report.attempt(ctx, "failed", detail=_codes(failures))
-    report.board(ctx.lane, "wave_adjudication_pending", [ctx.number], "blocked", _codes(failures),
-                 "Settle the adjudication, then launch again.")
+    report.board(
+        ctx.lane,
+        "wave_adjudication_pending",
+        [ctx.number],
+        "blocked",
+        _codes(failures),
+        "Settle the adjudication, then launch again.",
+    )
     return wave_closing.block_wave(ctx, result, f"Wave {ctx.number} is waiting on closure adjudication.")
 
 
@@ -129,15 +147,27 @@ def _retry(ctx: WaveContext, retry: RetryPlan, facts: RetryFacts, result: PassRe
     _settle_override(ctx, retry)
     if not retry.launches:
         return _retry_blocked(ctx, retry, result)
-    report.board(ctx.lane, "wave_retry", [ctx.number], "retrying",
-                 f"attempt={ctx.ordinal + 1}/{ctx.lane.options.max_attempts}; failed_agents={','.join(failed)}; "
-                 f"timed_out={'yes' if result.timed_out else 'no'}")
+    report.board(
+        ctx.lane,
+        "wave_retry",
+        [ctx.number],
+        "retrying",
+        f"attempt={ctx.ordinal + 1}/{ctx.lane.options.max_attempts}; failed_agents={','.join(failed)}; "
+        f"timed_out={'yes' if result.timed_out else 'no'}",
+    )
     queue_pass(ctx, retry, facts)
     ctx.ordinal += 1
     report.set_status(ctx, "retrying")
     # The journal names the attempt that comes next. Spec: LAUNCH 14.
-    report.journal(ctx, "retry-queued", attemptNumber=ctx.attempt + 1, selectedAgentIds=retry.selected_agent_ids,
-                   launchedAgentIds=(), completedAgentIds=ctx.completed_ids(), **resume_point(facts))
+    report.journal(
+        ctx,
+        "retry-queued",
+        attemptNumber=ctx.attempt + 1,
+        selectedAgentIds=retry.selected_agent_ids,
+        launchedAgentIds=(),
+        completedAgentIds=ctx.completed_ids(),
+        **resume_point(facts),
+    )
     return PassPlan(retry.selected_agent_ids, retry.source, retry.start_phase)
 
 
@@ -151,7 +181,9 @@ def _retry_blocked(ctx: WaveContext, retry: RetryPlan, result: PassResult) -> Wa
     if retry.barrier is not None:
         detail = retry.barrier.detail
         retry_state.clear_relaunch_plan(ctx.paths, ctx.number)
-        report.board(ctx.lane, "wave_retry_blocked", [ctx.number], "blocked", detail, "Remove the barrier, launch again.")
+        report.board(
+            ctx.lane, "wave_retry_blocked", [ctx.number], "blocked", detail, "Remove the barrier, launch again."
+        )
         result = result._replace(failures=(*result.failures, *retry.barrier.failures))
         return wave_closing.block_wave(ctx, result, f"Wave {ctx.number} retry blocked: {detail}")
     message = (
@@ -163,7 +195,7 @@ def _retry_blocked(ctx: WaveContext, retry: RetryPlan, result: PassResult) -> Wa
 
 
 def queue_pass(ctx: WaveContext, retry: RetryPlan, facts: RetryFacts) -> None:
-    """Executor changes, repair records, relaunch plan, dashboard: the next pass as it is recorded. LAUNCH 11.5, 11.7."""
+    """Executor changes, repair records, relaunch plan, dashboard: the next pass as recorded. LAUNCH 11.5, 11.7."""
     selected = retry.selected_agent_ids
     states = retry.relaunch.executor_states if retry.relaunch else {}
     wave_opening.apply_executor_states(ctx, states)
@@ -172,8 +204,12 @@ def queue_pass(ctx: WaveContext, retry: RetryPlan, facts: RetryFacts) -> None:
     if retry.source != "override":
         wave_closing.append_repair_records(ctx, facts, selected)
     plan = retry_engine.build_relaunch_plan(
-        facts, selected, {run.agent_id: run.executor for run in ctx.runs.values()},
-        phase=wave_closing.ledger_phase(ctx), resume_from_phase=retry.start_phase, now=facts_now(),
+        facts,
+        selected,
+        {run.agent_id: run.executor for run in ctx.runs.values()},
+        phase=wave_closing.ledger_phase(ctx),
+        resume_from_phase=retry.start_phase,
+        now=now_iso(),
     )
     retry_state.write_relaunch_plan(ctx.paths, ctx.number, plan)
 
@@ -188,34 +224,33 @@ def _queue_recovery(ctx: WaveContext, retry: RetryPlan, facts: RetryFacts, resul
     for failure in result.failures:
         if failure.get("agentId") in ctx.runs:
             report.agent_state(ctx, str(failure["agentId"]), "blocked", f"Recovery queued: {failure['recoveryReason']}")
-    report.board(ctx.lane, "wave_recovery_queued", [ctx.number], "blocked",
-                 f"attempt={ctx.ordinal}/{ctx.lane.options.max_attempts}; request={request['requestId']}; "
-                 f"agents={','.join(chosen)}; reason={fields['reason']}", "Launch the wave again.")
-    report.journal(ctx, "recovery-queued", selectedAgentIds=chosen, completedAgentIds=ctx.completed_ids(),
-                   **resume_point(facts))
-    message = (f"Wave {ctx.number} queued targeted recovery request {request['requestId']}"
-               " after recoverable execution failures.")
+    report.board(
+        ctx.lane,
+        "wave_recovery_queued",
+        [ctx.number],
+        "blocked",
+        f"attempt={ctx.ordinal}/{ctx.lane.options.max_attempts}; request={request['requestId']}; "
+        f"agents={','.join(chosen)}; reason={fields['reason']}",
+        "Launch the wave again.",
+    )
+    report.journal(
+        ctx, "recovery-queued", selectedAgentIds=chosen, completedAgentIds=ctx.completed_ids(), **resume_point(facts)
+    )
+    message = (
+        f"Wave {ctx.number} queued targeted recovery request {request['requestId']}"
+        " after recoverable execution failures."
+    )
     return wave_closing.block_wave(ctx, result, message, recoverable=True, rerunRequestId=request["requestId"])
 
 
 def resume_point(facts: RetryFacts) -> JsonObject:
     """What the journal says about where the wave goes on."""
     plan = facts.resume_plan
-    return {"resumeFromPhase": plan.get("resumeFromPhase"),
-            "forwardedClosureGaps": list(plan.get("forwardedClosureGaps") or ())}
-
-
-def facts_now() -> str:
-    """The present moment, for documents that are made here."""
-    from ..base.timestamps import now_iso
-
-    return now_iso()
+    return {
+        "resumeFromPhase": plan.get("resumeFromPhase"),
+        "forwardedClosureGaps": list(plan.get("forwardedClosureGaps") or ()),
+    }
 
 
 def _codes(failures: Sequence[JsonObject]) -> str:
     return ", ".join(f"{failure.get('agentId') or 'wave'}:{failure['statusCode']}" for failure in failures)
-
-
-def blocked_reason(failures: Sequence[JsonObject]) -> Optional[str]:
-    """The first failure's code, for one-line accounts."""
-    return str(failures[0]["statusCode"]) if failures else None

@@ -10,7 +10,8 @@ Spec: LAUNCH 7.1-7.3, 12.3.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Mapping
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..base.timestamps import now_iso
 from ..definition.roles import resolve_wave_role_bindings
@@ -37,7 +38,7 @@ def open_wave(lane: LaneRun, wave: Wave) -> WaveContext:
     """Everything before the first pass but the choice of its agents. Spec: LAUNCH 7.2 steps 1-5."""
     bindings = resolve_wave_role_bindings(wave, lane.profile.roles)
     ctx = WaveContext(lane, wave, bindings)
-    lane.current = ctx
+    lane.interrupted_wave = ctx
     ids = ", ".join(agent.agent_id for agent in wave.agents)
     console = lane.console
     console.say()
@@ -68,8 +69,12 @@ def _new_dashboard(ctx: WaveContext) -> dict[str, Any]:
         message_board_path=paths.rel(paths.messageboard(ctx.number)),
         agents=[
             dashboard_state.new_agent(
-                run.agent_id, run.agent.title, run.agent.slug, session_name=run.session_name,
-                prompt_path=paths.rel(run.prompt_path), log_path=paths.rel(run.log_path),
+                run.agent_id,
+                run.agent.title,
+                run.agent.slug,
+                session_name=run.session_name,
+                prompt_path=paths.rel(run.prompt_path),
+                log_path=paths.rel(run.log_path),
                 status_path=paths.rel(run.status_path),
             )
             for run in ctx.runs.values()
@@ -99,15 +104,16 @@ def _number_attempt(ctx: WaveContext) -> None:
 
 def highest_attempt(ctx: WaveContext) -> int:
     """The largest attempt number that left any trace. Spec: LAUNCH 7.1."""
-    found = [item["attemptNumber"] or 0
-             for item in control_plane.read_control_plane(ctx.paths, ctx.number).attempts.values()]
+    found = [
+        item["attemptNumber"] or 0 for item in control_plane.read_control_plane(ctx.paths, ctx.number).attempts.values()
+    ]
     for parent in (
         os.path.dirname(os.path.dirname(ctx.paths.result_envelope(ctx.number, 1, "x"))),
         os.path.dirname(ctx.paths.trace_dir(ctx.number, 1)),
         os.path.dirname(os.path.dirname(ctx.paths.closure_record(ctx.number, 1, "x"))),
     ):
         for name in os.listdir(parent) if os.path.isdir(parent) else []:
-            number = name[len("attempt-"):]
+            number = name[len("attempt-") :]
             if name.startswith("attempt-") and number.isdigit():
                 found.append(int(number))
     return max(found, default=0)
@@ -129,8 +135,13 @@ def _reset(ctx: WaveContext) -> None:
     plan = retry_state.read_relaunch_plan(ctx.paths, ctx.number)
     if retry_state.clear_relaunch_plan(ctx.paths, ctx.number):
         agents = ",".join((plan or {}).get("selectedAgentIds") or ()) or "none"
-        report.board(ctx.lane, "wave_launch_state_reset", [ctx.number], "running",
-                     f"cleared_relaunch_plan=yes; previous_agents={agents}")
+        report.board(
+            ctx.lane,
+            "wave_launch_state_reset",
+            [ctx.number],
+            "running",
+            f"cleared_relaunch_plan=yes; previous_agents={agents}",
+        )
 
 
 def first_pass(ctx: WaveContext) -> PassPlan:
@@ -146,8 +157,14 @@ def first_pass(ctx: WaveContext) -> PassPlan:
     terminals.open_dashboard(ctx)
     resident_orchestrator.start(ctx)
     report.wave_run(ctx, "started", agentIds=[agent.agent_id for agent in ctx.wave.agents], runVariant="live")
-    report.journal(ctx, "wave-started", attemptNumber=ctx.attempt if ctx.reentered else 0,
-                   selectedAgentIds=plan.selected_agent_ids, launchedAgentIds=(), completedAgentIds=ctx.completed_ids())
+    report.journal(
+        ctx,
+        "wave-started",
+        attemptNumber=ctx.attempt if ctx.reentered else 0,
+        selectedAgentIds=plan.selected_agent_ids,
+        launchedAgentIds=(),
+        completedAgentIds=ctx.completed_ids(),
+    )
     return PassPlan(plan.selected_agent_ids, plan.source, plan.start_phase)
 
 
@@ -155,8 +172,10 @@ def _plan_facts(ctx: WaveContext) -> PlanFacts:
     fact_collection.materialise_results(ctx)
     facts = fact_collection.collect_wave_facts(ctx)
     derived = ctx.derived
-    barriers = () if derived is None else (
-        derived.clarification_barrier, derived.helper_assignment_barrier, derived.dependency_barrier
+    barriers = (
+        ()
+        if derived is None
+        else (derived.clarification_barrier, derived.helper_assignment_barrier, derived.dependency_barrier)
     )
     statuses = {run.agent_id: read_status_record(run.status_path) for run in ctx.runs.values()}
     return PlanFacts(
@@ -179,8 +198,14 @@ def settle_override(ctx: WaveContext, override: OverrideResolution) -> None:
         report.board(ctx.lane, "retry_override_applied", [ctx.number], "running", override.because)
         retry_state.settle_rerun_request(ctx.paths, ctx.number, override.request)
     else:
-        report.board(ctx.lane, "retry_override_invalid", [ctx.number], "warn", override.because,
-                     "Write the request again with agents or a phase of this wave.")
+        report.board(
+            ctx.lane,
+            "retry_override_invalid",
+            [ctx.number],
+            "warn",
+            override.because,
+            "Write the request again with agents or a phase of this wave.",
+        )
         retry_state.reject_rerun_request(ctx.paths, ctx.number, override.request)
 
 
@@ -197,11 +222,23 @@ def _show_completed(ctx: WaveContext, plan: InitialPlan) -> None:
     now = now_iso()
     for run in ctx.declared(plan.pre_completed_agent_ids):
         status = read_status_record(run.status_path) or {}
-        dashboard_state.set_agent(ctx.dashboard, run.agent_id, now, state="completed", exitCode=0,
-                                  detail="Pre-existing status=0", completedAt=status.get("completedAt"))
+        dashboard_state.set_agent(
+            ctx.dashboard,
+            run.agent_id,
+            now,
+            state="completed",
+            exitCode=0,
+            detail="Pre-existing status=0",
+            completedAt=status.get("completedAt"),
+        )
     for run in ctx.declared(plan.stale_completed_agent_ids):
-        dashboard_state.set_agent(ctx.dashboard, run.agent_id, now, state="pending",
-                                  detail="Earlier status=0 cannot be reused: definition or evidence changed")
+        dashboard_state.set_agent(
+            ctx.dashboard,
+            run.agent_id,
+            now,
+            state="pending",
+            detail="Earlier status=0 cannot be reused: definition or evidence changed",
+        )
     report.flush(ctx)
     if plan.pre_completed_agent_ids:
         ctx.lane.console.say(f"[wave {ctx.number}] reused results: {', '.join(plan.pre_completed_agent_ids)}")
@@ -217,5 +254,10 @@ def _end_unwanted(ctx: WaveContext, plan: InitialPlan) -> None:
         leftovers.remove(item)
         agent_sessions.terminate_agent_tree(item.runtime_path, "orphaned", ctx.lane.grace_seconds())
         if item.agent_id in ctx.runs:
-            report.agent_run(ctx, ctx.runs[item.agent_id], "failed", item.attempt or ctx.attempt,
-                             {"statusCode": "orphaned", "detail": "not selected by this launch", "exitCode": None})
+            report.agent_run(
+                ctx,
+                ctx.runs[item.agent_id],
+                "failed",
+                item.attempt or ctx.attempt,
+                {"statusCode": "orphaned", "detail": "not selected by this launch", "exitCode": None},
+            )

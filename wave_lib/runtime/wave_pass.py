@@ -9,7 +9,8 @@ Spec: LAUNCH 7.4, 7.5, 9; GATE 8.6.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..engines import gate_engine
 from ..engines.implementation_engine import resolve_post_design_pass_transition
@@ -18,14 +19,15 @@ from . import fact_collection, launcher_runtime
 from . import wave_reporting as report
 from .agent_waiting import AgentWait, WaitHooks, WaitResult
 from .closure_sweep import SweepResult, run_closure_sweep
-from .live_supervision import on_progress, on_refresh
+from .live_supervision import alerts, on_progress, on_refresh
+from .pass_record import record_pass
 
 if TYPE_CHECKING:
     from ..engines.facts import WaveFacts
     from ..engines.gate_results import GateResult, GateSnapshot
     from .wave_context import AgentRun, WaveContext
 
-JsonObject = dict
+JsonObject = dict[str, Any]
 
 
 class PassPlan(NamedTuple):
@@ -36,7 +38,7 @@ class PassPlan(NamedTuple):
 
     selected: tuple[str, ...]
     source: str
-    start_phase: Optional[str] = None
+    start_phase: str | None = None
 
 
 class PassResult(NamedTuple):
@@ -44,7 +46,7 @@ class PassResult(NamedTuple):
 
     failures: tuple[JsonObject, ...] = ()
     timed_out: bool = False
-    snapshot: Optional[GateSnapshot] = None
+    snapshot: GateSnapshot | None = None
     design_next: tuple[str, ...] = ()
 
 
@@ -66,9 +68,7 @@ def run_pass(ctx: WaveContext, plan: PassPlan) -> PassResult:
     if not result.failures and not result.design_next:
         result, sweep = _close(ctx, plan, closure_only)  # 6
     ctx.note_sweep(sweep)
-    result = _judge(ctx, result)  # 7
-    report.record_pass(ctx, result.snapshot, result.failures)  # 8
-    return result
+    return _judge(ctx, result)  # 7, 8
 
 
 def is_closure_only(ctx: WaveContext, plan: PassPlan) -> bool:
@@ -86,7 +86,7 @@ def _open_pass(ctx: WaveContext, plan: PassPlan) -> None:
     report.flush(ctx)
 
 
-def run_agents(ctx: WaveContext, runs: Sequence[AgentRun], stage_key: Optional[str] = None) -> WaitResult:
+def run_agents(ctx: WaveContext, runs: Sequence[AgentRun], stage_key: str | None = None) -> WaitResult:
     """Launch (or adopt) these agents, paced, and wait until all have settled. Spec: LAUNCH 8.1, 9."""
     lane = ctx.lane
     lane.check_interrupt()
@@ -119,8 +119,25 @@ def _settle(ctx: WaveContext, plan: PassPlan, waited: WaitResult) -> PassResult:
     facts = fact_collection.collect_wave_facts(ctx)
     failures = annotated(ctx, waited.failures)
     failures = _without_satisfied_owners(ctx, facts, failures)
-    report.attempt_settled(ctx, facts, failures)
+    _tell_settled(ctx, failures)
     return PassResult(tuple(failures), waited.timed_out)
+
+
+def _tell_settled(ctx: WaveContext, failures: Sequence[JsonObject]) -> None:
+    gates = gate_engine.evaluate_gates(fact_collection.collect_wave_facts(ctx))
+    report.journal(
+        ctx,
+        "attempt-failed" if failures else "attempt-succeeded",
+        selectedAgentIds=ctx.selected,
+        launchedAgentIds=ctx.launched_ids(),
+        completedAgentIds=ctx.completed_ids(),
+        gateSnapshotSummary=gates.overall.to_json(),
+    )
+    for failure in failures:
+        if failure.get("detail"):
+            report.event(ctx, "error", f"{failure['statusCode']}: {failure['detail']}", failure.get("agentId"))
+    alerts(ctx)
+    report.flush(ctx)
 
 
 def annotated(ctx: WaveContext, failures: Sequence[JsonObject]) -> list[JsonObject]:
@@ -169,8 +186,9 @@ def _close(ctx: WaveContext, plan: PassPlan, closure_only: bool) -> tuple[PassRe
         if not gate.ok and not gate_engine.is_advisory(key, gate, facts):
             report.gate_blocked(ctx, key, gate)
             return PassResult(tuple(annotated(ctx, [gate_failure(gate)]))), SweepResult()
-    sweep = run_closure_sweep(ctx, closure_only=closure_only, source=plan.source, selected=plan.selected,
-                              start_phase=plan.start_phase)
+    sweep = run_closure_sweep(
+        ctx, closure_only=closure_only, source=plan.source, selected=plan.selected, start_phase=plan.start_phase
+    )
     failures = annotated(ctx, sweep.failures)
     if not failures:
         facts = fact_collection.collect_wave_facts(ctx)
@@ -184,15 +202,24 @@ def _close(ctx: WaveContext, plan: PassPlan, closure_only: bool) -> tuple[PassRe
 
 
 def _judge(ctx: WaveContext, result: PassResult) -> PassResult:
-    """The authoritative snapshot; its first failure decides a pass that has none yet. Spec: LAUNCH 7.4 step 7."""
+    """The authoritative snapshot; its first failure decides a pass that has none yet. Spec: LAUNCH 7.4 steps 7, 8."""
     fact_collection.refresh(ctx)
-    snapshot = gate_engine.evaluate_gates(fact_collection.collect_wave_facts(ctx))
+    facts = fact_collection.collect_wave_facts(ctx)
+    snapshot = gate_engine.evaluate_gates(facts)
+    record_pass(ctx, facts, snapshot)
     result = result._replace(snapshot=snapshot)
+    _note_cont_qa(ctx, snapshot)
     if result.failures or result.design_next or snapshot.overall.ok:
         return result
     gate = snapshot.gates[snapshot.overall.gate]
     report.gate_blocked(ctx, snapshot.overall.gate, gate)
     return result._replace(failures=tuple(annotated(ctx, [gate_failure(gate)])))
+
+
+def _note_cont_qa(ctx: WaveContext, snapshot: GateSnapshot) -> None:
+    gate = snapshot.gates["contQaGate"]
+    if gate.ok and gate.agent_id in ctx.runs and gate.agent_id in ctx.launched_ids():
+        report.agent_state(ctx, str(gate.agent_id), "completed", f"Exit 0; cont-QA PASS ({gate.detail})")
 
 
 def gate_failure(gate: GateResult) -> JsonObject:

@@ -9,10 +9,10 @@ Spec: LAUNCH 6, 7, 8.2 (steps 11, 12), 14, 15; SUP 15.6; COORD 7.2.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Iterable, Mapping, Optional, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..base.files import tail
-from ..base.text import compact
 from ..base.timestamps import now_iso
 from ..engines.gate_results import GATE_LABELS
 from ..projections import dashboard_activity, dashboard_state
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from .agent_waiting import AgentEnd
     from .wave_context import AgentRun, LaneRun, WaveContext
 
-JsonObject = dict
+JsonObject = dict[str, Any]
 
 
 # --- dashboards and the console -------------------------------------------------------------------------------------
 
 
-def event(ctx: WaveContext, level: str, message: str, agent_id: Optional[str] = None) -> None:
+def event(ctx: WaveContext, level: str, message: str, agent_id: str | None = None) -> None:
     """An event on both dashboards. `level`: info, warn or error."""
     dashboard_state.add_event(
         ctx.dashboard, ctx.lane.global_dashboard, message, now_iso(), level=level, agent_id=agent_id
@@ -68,14 +68,26 @@ def flush(ctx: WaveContext) -> None:
     )
 
 
+def flush_global(lane: LaneRun) -> None:
+    """Write the global dashboard alone."""
+    if lane.global_dashboard is not None:
+        dashboard_state.write_dashboard_projections(
+            lane.global_dashboard, None, global_path=lane.paths.global_dashboard, wave_path=None, now=now_iso()
+        )
+
+
 def refresh_agents(ctx: WaveContext) -> None:
     """Agents' states as their logs and status files tell them. Spec: LAUNCH 15.3."""
     now = now_iso()
     for run in ctx.runs.values():
         if run.launched_attempt == ctx.attempt:
             dashboard_activity.refresh_agent(
-                ctx.dashboard, ctx.lane.global_dashboard, run.agent_id, read_status_record(run.status_path),
-                tail(run.log_path, dashboard_activity.MARKER_CHARACTERS), now,
+                ctx.dashboard,
+                ctx.lane.global_dashboard,
+                run.agent_id,
+                read_status_record(run.status_path),
+                tail(run.log_path, dashboard_activity.MARKER_CHARACTERS),
+                now,
             )
 
 
@@ -90,14 +102,19 @@ def live_line(ctx: WaveContext, pending: Sequence[str]) -> None:
 # --- the orchestrator board -----------------------------------------------------------------------------------------
 
 
-def board(
-    lane: LaneRun, name: str, waves: Iterable[int], status: str, details: str, action: str = ""
-) -> None:
+def board(lane: LaneRun, name: str, waves: Iterable[int], status: str, details: str, action: str = "") -> None:
     """One entry of the orchestrator board. Spec: LAUNCH 6."""
     if lane.board_path:
         append_board_entry(
-            lane.board_path, lane=lane.paths.lane, orchestrator_id=lane.orchestrator_id, event=name,
-            waves=list(waves), status=status, details=compact(details, 1000), action=action, now=now_iso(),
+            lane.board_path,
+            lane=lane.paths.lane,
+            orchestrator_id=lane.orchestrator_id,
+            event=name,
+            status=status,
+            now=now_iso(),
+            waves=waves,
+            details=details,
+            action=action,
         )
 
 
@@ -109,7 +126,8 @@ def gate_blocked(ctx: WaveContext, key: str, gate: GateResult, label: str = "") 
     parts += [f"agent={gate.agent_id}"] if gate.agent_id else []
     parts += [f"reason={gate.status_code}", gate.detail]
     owner = gate.agent_id or "the owners of the lane"
-    board(ctx.lane, "wave_gate_blocked", [ctx.number], "blocked", "; ".join(parts), f"{owner}: resolve {gate.status_code}.")
+    action = f"{owner}: resolve {gate.status_code}."
+    board(ctx.lane, "wave_gate_blocked", [ctx.number], "blocked", "; ".join(parts), action)
 
 
 def closure_failures(ctx: WaveContext, label: str, failures: Sequence[Mapping[str, Any]]) -> None:
@@ -117,8 +135,14 @@ def closure_failures(ctx: WaveContext, label: str, failures: Sequence[Mapping[st
     for failure in failures:
         code, detail = failure["statusCode"], failure.get("detail") or ""
         event(ctx, "error", f"{label} blocked wave {ctx.number}: exit {code} {detail}".rstrip(), failure["agentId"])
-        board(ctx.lane, "wave_gate_blocked", [ctx.number], "blocked",
-              f"agent={failure['agentId']}; reason={code}; {detail}", f"{failure['agentId']}: see its log.")
+        board(
+            ctx.lane,
+            "wave_gate_blocked",
+            [ctx.number],
+            "blocked",
+            f"agent={failure['agentId']}; reason={code}; {detail}",
+            f"{failure['agentId']}: see its log.",
+        )
 
 
 # --- control-plane events -------------------------------------------------------------------------------------------
@@ -131,7 +155,7 @@ def wave_run(ctx: WaveContext, action: str, **data: Any) -> None:
     control_plane.append_event(ctx.paths, ctx.number, "wave_run", entity, action, payload, attempt=ctx.attempt or None)
 
 
-def attempt(ctx: WaveContext, state: str, *, selected: Sequence[str] = (), detail: Optional[str] = None) -> None:
+def attempt(ctx: WaveContext, state: str, *, selected: Sequence[str] = (), detail: str | None = None) -> None:
     """The attempt at hand is now `running`, `completed`, `failed` or `cancelled`."""
     entity = f"wave-{ctx.number}-attempt-{ctx.attempt}"
     now = now_iso()
@@ -154,11 +178,23 @@ def supervised(ctx: WaveContext) -> JsonObject:
 def agent_run(ctx: WaveContext, run: AgentRun, action: str, number: int, data: JsonObject) -> None:
     """An `agent_run` event, only for what was observed. Spec: SUP 15.6."""
     entity = f"wave-{ctx.number}-attempt-{number}-agent-{run.agent_id}"
-    base = {"agentId": run.agent_id, "attemptNumber": number, "executorId": run.executor.get("id"),
-            "logPath": ctx.paths.rel(run.log_path), "statusPath": ctx.paths.rel(run.status_path)}
+    base = {
+        "agentId": run.agent_id,
+        "attemptNumber": number,
+        "executorId": run.executor.get("id"),
+        "logPath": ctx.paths.rel(run.log_path),
+        "statusPath": ctx.paths.rel(run.status_path),
+    }
     control_plane.append_event(
-        ctx.paths, ctx.number, "agent_run", entity, action, {**base, **data, **supervised(ctx)},
-        source="session-supervisor", actor="session-supervisor", attempt=number,
+        ctx.paths,
+        ctx.number,
+        "agent_run",
+        entity,
+        action,
+        {**base, **data, **supervised(ctx)},
+        source="session-supervisor",
+        actor="session-supervisor",
+        attempt=number,
     )
 
 
@@ -171,15 +207,25 @@ def agent_running(ctx: WaveContext, handle: AgentHandle, record: Mapping[str, An
     if handle.adopted:
         event(ctx, "info", "Adopted the running process of an earlier launcher", run.agent_id)
     else:
-        agent_run(ctx, run, "started", handle.attempt, {
-            "sessionName": run.session_name,
-            "promptPath": ctx.paths.rel(run.prompt_path),
-            "startedAt": record.get("executorStartedAt") or record.get("startedAt"),
-        })
+        agent_run(
+            ctx,
+            run,
+            "started",
+            handle.attempt,
+            {
+                "sessionName": run.session_name,
+                "promptPath": ctx.paths.rel(run.prompt_path),
+                "startedAt": record.get("executorStartedAt") or record.get("startedAt"),
+            },
+        )
         event(ctx, "info", "Launched via process backend", run.agent_id)
     agent_state(ctx, run.agent_id, "running", "Session launched")
-    journal(ctx, "adopting" if handle.adopted else "attempt-running", selectedAgentIds=ctx.selected,
-            launchedAgentIds=ctx.launched_ids())
+    journal(
+        ctx,
+        "adopting" if handle.adopted else "attempt-running",
+        selectedAgentIds=ctx.selected,
+        launchedAgentIds=ctx.launched_ids(),
+    )
 
 
 def agent_resumed(ctx: WaveContext, handle: AgentHandle) -> None:
@@ -200,23 +246,62 @@ def agent_settled(ctx: WaveContext, end: AgentEnd) -> None:
     else:
         action = state = "completed" if end.status_code is None else "failed"
     number = end.handle.attempt if end.handle else ctx.attempt
-    agent_run(ctx, run, action, number, {
-        "exitCode": code,
-        "completedAt": status.get("completedAt") or now_iso(),
-        "promptHash": status.get("promptHash") or run.prompt_hash,
-        "statusCode": end.status_code or "0",
-        "detail": end.detail,
-    })
+    agent_run(
+        ctx,
+        run,
+        action,
+        number,
+        {
+            "exitCode": code,
+            "completedAt": status.get("completedAt") or now_iso(),
+            "promptHash": status.get("promptHash") or run.prompt_hash,
+            "statusCode": end.status_code or "0",
+            "detail": end.detail,
+        },
+    )
     shown = f"Exit {code}" if code is not None else str(end.status_code)
     agent_state(ctx, run.agent_id, state, shown, exitCode=code, completedAt=status.get("completedAt") or now_iso())
     verdict = "done" if state == "completed" else f"{state} ({end.status_code})"
     ctx.lane.console.say(f"[wave {ctx.number}] {run.agent_id} {verdict}: {run.agent.title}")
 
 
+def agent_ended_by_us(ctx: WaveContext, handle: AgentHandle, reason: str) -> None:
+    """The launcher ended this agent: end event and dashboard. Spec: LAUNCH 7.8, 7.9."""
+    run = ctx.runs.get(handle.agent_id)
+    if run is None:
+        return
+    status = read_status_record(handle.status_path) or {}
+    agent_run(
+        ctx,
+        run,
+        "failed",
+        handle.attempt,
+        {
+            "exitCode": status.get("code"),
+            "completedAt": status.get("completedAt") or now_iso(),
+            "promptHash": handle.prompt_hash,
+            "statusCode": str(status.get("code", "terminated")),
+            "detail": reason,
+        },
+    )
+    agent_state(ctx, run.agent_id, "failed", reason)
+
+
 def agent_not_started(ctx: WaveContext, run: AgentRun, code: str, detail: str) -> None:
     """An agent whose process never came to be: one end event, its dashboard state."""
-    agent_run(ctx, run, "failed", ctx.attempt, {"exitCode": None, "completedAt": now_iso(),
-                                                "promptHash": run.prompt_hash, "statusCode": code, "detail": detail})
+    agent_run(
+        ctx,
+        run,
+        "failed",
+        ctx.attempt,
+        {
+            "exitCode": None,
+            "completedAt": now_iso(),
+            "promptHash": run.prompt_hash,
+            "statusCode": code,
+            "detail": detail,
+        },
+    )
     agent_state(ctx, run.agent_id, "failed", detail)
 
 

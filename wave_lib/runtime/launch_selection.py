@@ -1,0 +1,164 @@
+"""Loading the waves of a lane, judging them, and choosing the ones to run.
+
+Holds:       nothing.
+Writes:      the run state, when it is reconciled before a live launch.
+When killed: nothing was started yet.
+
+Spec: LAUNCH 3.1 (steps 7-10), 3.5, 4.2; CFG 17.8.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from ..base.errors import WaveError, WaveValidationError
+from ..base.files import Outcome, read_json
+from ..definition.context7_bundles import apply_context7, empty_index
+from ..definition.executor_resolution import apply_executor_selections
+from ..definition.roles import apply_role_bindings, resolve_wave_role_bindings
+from ..definition.skills import apply_skills
+from ..definition.wave_files import parse_wave_files
+from ..definition.wave_validation import load_references, validate_wave
+from ..state import run_state
+from . import run_state_reconcile
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from ..definition.wave_types import Wave
+    from .wave_context import LaneRun
+
+
+def load(lane: LaneRun) -> None:
+    """Parse every wave of the lane and resolve executors, skills, documentation and roles. Spec: LAUNCH 3.1 step 7."""
+    lane.parsed = parse_wave_files(lane.paths)
+    lane.references = load_references(lane.paths)
+    lane.waves, lane.unresolved = [], {}
+    for wave in lane.parsed.waves:
+        try:
+            lane.waves.append(resolve_wave(lane, wave))
+        except WaveError as error:
+            lane.waves.append(wave)  # validation says what is wrong, in its own words
+            lane.unresolved[wave.wave] = error
+
+
+def resolve_wave(lane: LaneRun, wave: Wave) -> Wave:
+    """The wave as the launcher runs it: executors, skills, Context7 selection, role bindings. Raises WaveError."""
+    profile = lane.profile
+    wave = apply_executor_selections(wave, profile, lane.default_executor, lane.options.codex_sandbox)
+    wave = apply_skills(wave, profile.skills, lane.skills)
+    wave = apply_context7(wave, lane.paths.lane, lane.references.bundles or empty_index())
+    return apply_role_bindings(wave, resolve_wave_role_bindings(wave, profile.roles), lane.paths.lane)
+
+
+# --- validation -----------------------------------------------------------------------------------------------------
+
+
+def validate(lane: LaneRun) -> None:
+    """Check every wave and report all that fail together; unselected waves that never ran only warn. CFG 11, 17.8."""
+    state = readable_run_state(lane)
+    complete = set(
+        run_state_reconcile.known_completed_waves(lane.live_paths, resolved_waves(lane), state_file=lane.state_file)
+    )
+    numbers = [wave.wave for wave in lane.waves] + [number_of(error) for error in lane.parsed.errors]
+    chosen = in_range(lane, numbers, complete)
+    ran = {number for number in numbers if str(number) in state["waves"]}
+    problems: list[str] = []
+    for error in lane.parsed.errors:
+        if number_of(error) in chosen or number_of(error) in ran:
+            problems.append(str(error))
+        else:
+            lane.console.warn(f"[wave] warning: {error}")
+    for wave in lane.waves:
+        verdict = validate_wave(
+            wave, lane.profile, lane.references, complete, wave.wave in chosen, ran, lane.default_executor
+        )
+        for warning in verdict.warnings:
+            lane.console.warn(f"[wave] warning: wave {wave.wave} ({wave.file}): {warning}")
+        if verdict.problems:
+            clauses = "; ".join(map(str, verdict.problems))
+            problems.append(f"Invalid wave {wave.wave} ({wave.file}): {clauses}")
+        elif wave.wave in lane.unresolved and wave.wave in chosen:
+            problems.append(f"Invalid wave {wave.wave} ({wave.file}): {lane.unresolved[wave.wave]}")
+    for text in lane.parsed.warnings:
+        lane.console.warn(f"[wave] warning: {text}")
+    if problems:
+        raise WaveValidationError("; ".join(problems))
+
+
+def number_of(error: Any) -> int:
+    """Number of the wave that a grammar error is about."""
+    digits = "".join(char for char in os.path.basename(str(error.file)) if char.isdigit())
+    return int(digits) if digits else -1
+
+
+def resolved_waves(lane: LaneRun) -> list[Wave]:
+    """The waves whose executors and skills could be resolved."""
+    return [wave for wave in lane.waves if wave.wave not in lane.unresolved]
+
+
+def readable_run_state(lane: LaneRun) -> dict[str, Any]:
+    """The run state; a live launch puts a damaged file aside and rebuilds it from status files. Spec: CFG 17.1."""
+    if not lane.options.dry_run and read_json(lane.state_file).outcome is Outcome.TORN:
+        moved = run_state.quarantine_run_state(lane.state_file)
+        lane.console.warn(f"[wave] warning: run state was unreadable and is kept as {lane.paths.rel(str(moved))}")
+    return run_state.read_run_state(lane.state_file)
+
+
+def in_range(lane: LaneRun, numbers: Collection[int], complete: Collection[int]) -> set[int]:
+    """The wave numbers that the flags select, given what is complete. Spec: LAUNCH 3.5."""
+    options = lane.options
+    start = options.start_wave or 0
+    if options.auto_next:
+        rest = [number for number in numbers if number >= start and number not in complete]
+        start = min(rest, default=max(numbers, default=0) + 1)
+    return {
+        number for number in numbers if number >= start and (options.end_wave is None or number <= options.end_wave)
+    }
+
+
+# --- reconciling and selecting --------------------------------------------------------------------------------------
+
+
+def reconcile(lane: LaneRun) -> None:
+    """Bring the run state up to date with the status files before anything is chosen. Spec: LAUNCH 4.2."""
+    run_state_reconcile.reconcile_run_state(lane.paths, resolved_waves(lane), state_file=lane.state_file)
+
+
+def select(lane: LaneRun) -> bool:
+    """Choose the waves to run; False when `--auto-next` finds nothing left. Raises WaveError for an empty range."""
+    options = lane.options
+    state = run_state.read_run_state(lane.state_file)
+    lane.completed = run_state.completed_waves(state)
+    numbers = [wave.wave for wave in lane.waves]
+    chosen = in_range(lane, numbers, lane.completed)
+    lane.selected = [wave for wave in lane.waves if wave.wave in chosen]
+    start = options.start_wave or 0
+    if options.auto_next:
+        if not lane.selected:
+            return False
+        start = lane.selected[0].wave
+        last = max((number for number in lane.completed), default=None)
+        shown = "none" if last is None else last
+        lane.console.say(f"[auto-next] last completed wave: {shown}; starting from wave {start}.")
+    if not lane.selected:
+        end = "last" if options.end_wave is None else options.end_wave
+        raise WaveError(f"No waves available for range start={start}, end={end}")
+    _check_chosen(lane)
+    if not options.dry_run:
+        for wave in lane.selected:
+            if wave.wave in lane.completed:
+                lane.console.say(f"[launch] wave {wave.wave} is already marked completed; running it again")
+    return True
+
+
+def _check_chosen(lane: LaneRun) -> None:
+    """A wave that only warned before and is in range now fails. Spec: CFG 17.8 step 7."""
+    problems = []
+    for wave in lane.selected:
+        verdict = validate_wave(wave, lane.profile, lane.references, lane.completed, True, (), lane.default_executor)
+        if verdict.problems:
+            problems.append(f"Invalid wave {wave.wave} ({wave.file}): {'; '.join(map(str, verdict.problems))}")
+    if problems:
+        raise WaveValidationError("; ".join(problems))
