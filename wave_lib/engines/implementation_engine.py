@@ -174,7 +174,8 @@ def select_reusable_agent_ids(plan: PlanFacts, override: OverrideResolution) -> 
         attempt_id = f"wave-{plan.facts.wave_number}-attempt-{(status or {}).get('attempt')}"
         if attempts and attempt_id not in attempts:
             continue
-        if agent.agent_id in preserved and _envelope_is_valid(plan, agent) or _hash_is_current(plan, agent) and has_reusable_result(plan, agent):
+        kept = agent.agent_id in preserved and _envelope_is_valid(plan, agent)
+        if kept or (_hash_is_current(plan, agent) and has_reusable_result(plan, agent)):
             found.append(agent.agent_id)
     return tuple(found)
 

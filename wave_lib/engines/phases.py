@@ -79,7 +79,7 @@ def earliest_phase(agent_ids: Iterable[str], bindings: RoleBindings) -> str | No
 
 
 def without_mixed_closure(agent_ids: Iterable[str], bindings: RoleBindings) -> tuple[str, ...]:
-    """A selection of implementation and closure agents loses the latter: closure follows by itself. Spec: LAUNCH 7.3."""
+    """A selection that mixes both kinds loses its closure agents: closure follows by itself. Spec: LAUNCH 7.3."""
     chosen = tuple(agent_ids)
     others = tuple(agent_id for agent_id in chosen if agent_id not in bindings.closure_agents)
     return others or chosen

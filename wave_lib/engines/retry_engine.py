@@ -171,7 +171,7 @@ def resolve_relaunch(facts: RetryFacts) -> RelaunchResolution:
     blocked = [outcome for outcome in fallbacks if outcome.blocking]
     if blocked:
         failures = tuple(
-            _barrier_failure(outcome.agent_id, FALLBACK_BLOCKED, outcome.detail, facts) for outcome in blocked
+            _barrier_failure(outcome.agent_id, FALLBACK_BLOCKED, outcome.detail, facts.failures) for outcome in blocked
         )
         detail = "; ".join(outcome.detail for outcome in blocked)
         return RelaunchResolution(FALLBACK_BLOCKED, barrier=Barrier(FALLBACK_BLOCKED, detail, failures))
@@ -216,8 +216,10 @@ def _fallbacks(facts: RetryFacts) -> list[FallbackOutcome]:
     return resolve_fallbacks(codes, facts.executors, facts.available, facts.profile, facts.attempt)
 
 
-def _barrier_failure(agent_id: str | None, code: str, detail: str, facts: RetryFacts) -> JsonObject:
-    known = next((item for item in facts.failures if agent_id and item.get("agentId") == agent_id), {})
+def _barrier_failure(
+    agent_id: str | None, code: str, detail: str, failures: Sequence[Mapping[str, Any]]
+) -> JsonObject:
+    known: Mapping[str, Any] = next((item for item in failures if item.get("agentId") == agent_id), {})
     return {"agentId": agent_id, "statusCode": code, "logPath": known.get("logPath"), "detail": detail}
 
 
@@ -245,7 +247,7 @@ def _helper_assignees(facts: RetryFacts) -> RelaunchResolution | None:
         ids = ", ".join(sorted({str(item.get("requestId")) for item in unassigned}))
         detail = f"Helper requests have no assignee: {ids}."
         failures = tuple(
-            _barrier_failure(None, ASSIGNMENT_UNRESOLVED, str(item.get("assignmentDetail") or item.get("summary")), facts)
+            _barrier_failure(None, ASSIGNMENT_UNRESOLVED, str(item.get("assignmentDetail") or item.get("summary")), ())
             for item in unassigned
         )
         return RelaunchResolution("helper-assignment", barrier=Barrier(ASSIGNMENT_UNRESOLVED, detail, failures))
@@ -258,7 +260,7 @@ def _dependency_assignees(facts: RetryFacts) -> RelaunchResolution | None:
         ids = ", ".join(sorted(str(item.get("id")) for item in unresolved))
         detail = f"Required inbound dependencies have no assignee: {ids}."
         failures = tuple(
-            _barrier_failure(None, DEPENDENCY_UNRESOLVED, f"{item.get('id')}: {item.get('summary') or ''}", facts)
+            _barrier_failure(None, DEPENDENCY_UNRESOLVED, f"{item.get('id')}: {item.get('summary') or ''}", ())
             for item in unresolved
         )
         return RelaunchResolution("dependency", barrier=Barrier(DEPENDENCY_UNRESOLVED, detail, failures))
@@ -298,9 +300,8 @@ def _from_resume_plan(facts: RetryFacts) -> RelaunchResolution | None:
         return None
     phase = str(plan.get("resumeFromPhase") or "")
     if phase == "implementation":
-        invalidated = [
-            agent_id for agent_id in plan.get("invalidatedAgentIds") or () if agent_id not in facts.bindings.closure_agents
-        ]
+        closure = facts.bindings.closure_agents
+        invalidated = [agent_id for agent_id in plan.get("invalidatedAgentIds") or () if agent_id not in closure]
         targets = (str(item.get("agentId")) for item in retry_targets(facts.retry_target_set))
         return _selection("resume-plan", invalidated, facts) or _selection("resume-plan", targets, facts)
     selected = _selection("resume-plan", agents_of_phase(phase, facts.wave, facts.bindings), facts)
@@ -339,9 +340,8 @@ def reason_buckets(facts: RetryFacts, selected: Collection[str]) -> dict[str, bo
     def touches(resolution: RelaunchResolution | None) -> bool:
         return resolution is not None and bool(set(resolution.selected_agent_ids).intersection(selected))
 
-    closure_failed = {
-        str(failure.get("agentId")) for failure in facts.failures if failure.get("agentId") in facts.bindings.closure_agents
-    }
+    failed = {str(failure.get("agentId")) for failure in facts.failures}
+    closure_failed = failed.intersection(facts.bindings.closure_agents)
     return {
         "clarification": touches(_clarification_targets(facts)),
         "helperAssignment": touches(_helper_assignees(facts)),

@@ -35,7 +35,8 @@ _FINAL_PHASES = ("completed", "failed", "timed_out")
 
 _PHASE = re.compile(r"^\s*\[wave-phase\]\s+(?:state=)?([a-z_]+)\s*$", re.I | re.M)
 _DEPLOY = re.compile(
-    r"^\s*\[deploy-status\]\s+service=(\S+)\s+state=(deploying|healthy|failed|rolledover)(?:\s+detail=(.*))?$", re.I | re.M
+    r"^\s*\[deploy-status\]\s+service=(\S+)\s+state=(deploying|healthy|failed|rolledover)(?:\s+detail=(.*))?$",
+    re.I | re.M,
 )
 _INFRA = re.compile(r"^\s*\[infra-status\]\s+kind=(\S+)\s+target=(\S+)\s+state=(\S+)(?:\s+detail=(.*))?$", re.I | re.M)
 

@@ -10,7 +10,7 @@ Spec: LAUNCH 18.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..base.errors import WaveError
 from ..definition.components import load_component_matrix
