@@ -246,6 +246,28 @@ def write_bytes(
     return True
 
 
+def create_bytes(path: str, data: bytes, *, durable: bool = True, mode: int = 0o644) -> bool:
+    """Makes a file where there is none; False, and nothing is changed, when the path is taken. WORK 2.3.
+
+    The file is there whole or not at all. Missing parents are made. Raises DiskError.
+    """
+    with DurableStep("create", path):
+        try:
+            ensure_dir(os.path.dirname(path) or ".", 0o700 if mode & 0o077 == 0 else 0o755)
+            fresh = _write_fresh(path, data, durable, mode)
+            try:
+                os.link(fresh, path)  # fails when the path is taken, as a rename would not
+            except FileExistsError:
+                return False
+            finally:
+                _unlink_quietly(fresh)
+            if durable:
+                _sync_folder(os.path.dirname(path) or ".")
+        except OSError as error:
+            raise disk_error(path, error) from None
+    return True
+
+
 def copy_file(source: str, target: str, *, durable: bool = True, mode: int = 0o600) -> bool:
     """Copies a file's bytes atomically; False when the source is missing."""
     data = _read_bytes(source)
@@ -406,6 +428,15 @@ def remove(path: str) -> bool:
             return False
         except OSError as error:
             raise disk_error(path, error, "remove") from None
+    return True
+
+
+def remove_empty_folder(path: str) -> bool:
+    """Removes a folder that holds nothing; False when it holds something, is no folder, or is missing."""
+    try:
+        os.rmdir(path)
+    except OSError:
+        return False
     return True
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import __version__
+from .. import PACKAGE_NAME, __version__
 from .arguments import JSON, Command, parse, usage
 
 COMMAND = Command("version", "Print the version of this program.", (JSON,))
@@ -16,7 +16,7 @@ def run(argv: list[str], root: str) -> int:
     elif parsed.has("json"):
         import json
 
-        print(json.dumps({"packageName": "wave-for-python", "packageVersion": __version__}, indent=2))
+        print(json.dumps({"packageName": PACKAGE_NAME, "packageVersion": __version__}, indent=2))
     else:
         print(f"wave {__version__}")
     return 0
