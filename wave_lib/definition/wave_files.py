@@ -44,7 +44,7 @@ _ENVIRONMENT = re.compile(
 
 
 class WaveFileError(WaveParseError):
-    """The file of wave number `wave` breaks the grammar; `problems` lists everything found, the message shows it all."""
+    """The file of wave number `wave` breaks the grammar; `problems` and the message show everything found."""
 
     def __init__(self, file: str, problems: list[Problem]) -> None:
         first, rest = problems[0], problems[1:]
