@@ -1,7 +1,7 @@
 """What a prompt tells an agent to do: the rules for everybody, and those of its role. Spec: COORD 23.2 (base), 23.3.
 
-Marker lines are shown as `marker_grammar.placeholder_line` gives them: the parser rejects them, so that a prompt that is
-echoed into a log claims nothing.
+Marker lines are shown as `marker_grammar.placeholder_line` gives them: the parser rejects them, so that a prompt
+that is echoed into a log claims nothing.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def base_rules(request: PromptRequest) -> list[str]:
         "Read the shared summary and your inbox at the start of every turn; they are the current truth of the wave.",
         "Post a coordination record on every meaningful turn: claims, evidence, decisions, blockers, handoffs.",
         "Answer requests that are addressed to you first: acknowledge them, resolve them, or ask back.",
-        "Read the message board again before major edits, before a commit, before a push, and before your final report.",
+        "Read the message board again before major edits, a commit, a push, and your final report.",
         "Name exact files, fields and signatures when an interface changes.",
         "When the work needs a schema migration, write it; do not leave it as a note.",
         "When something is unclear, post a `clarification-request` first: routing asks the agent who owns the answer.",
@@ -90,9 +90,9 @@ def base_rules(request: PromptRequest) -> list[str]:
         "Run the tests and linters that concern your files before you report.",
         f"Report progress with `{placeholder_line('phase')}`, one of coding, validating, deploying, finalizing.",
         f"Report deployments with `{placeholder_line('deploy')}`.",
-        f"Report infrastructure with `{placeholder_line('infra')}`: kinds conformance, role-drift, dependency, identity, "
-        "admission, action; states checking, setup-required, setup-in-progress, conformant, drift, blocked, failed, "
-        "action-required, action-approved, action-complete.",
+        f"Report infrastructure with `{placeholder_line('infra')}`: kinds conformance, role-drift, dependency, "
+        "identity, admission, action; states checking, setup-required, setup-in-progress, conformant, drift, blocked, "
+        "failed, action-required, action-approved, action-complete.",
         "Print markers as plain lines of your output, each on its own line, outside of code fences.",
     ]
 
@@ -212,7 +212,7 @@ def _design(request: PromptRequest) -> list[str]:
     ]
     if roles.is_hybrid_design(request.agent, request.bindings.roles):
         if request.design_pass:
-            lines.append("This first pass is still design-only: write the packet and do not touch implementation files.")
+            lines.append("This first pass is still design-only: write the packet, touch no implementation files.")
         else:
             lines.append("This is the implementation-pass: the packet stands, now deliver the implementation you own.")
     return lines

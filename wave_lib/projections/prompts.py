@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     JsonObject = dict[str, Any]
 
 _BACKTICKS = re.compile(r"`{3,}")
+_RESIDENT_ROLE = "Keep the wave moving: answer, point to what is overdue, and record what you decide."
 _MARKER_START = re.compile(r"^(?=\s*\[wave-)", re.M)
 
 
@@ -221,8 +222,8 @@ def _signal_loop(signal_path: str, ack_path: str, agent_id: str) -> str:
             "",
             f"1. Watch the signal state file ({signal_path}).",
             "2. When its `version` is higher than the last one you saw, write the signal ack file first "
-            f'({ack_path}): {{"agentId": "{agent_id}", "version": <n>, "signal": "<signal>", "observedAt": "<ISO time>"}} '
-            "with exactly these keys.",
+            f'({ack_path}): {{"agentId": "{agent_id}", "version": <n>, "signal": "<signal>", '
+            '"observedAt": "<ISO time>"}, with exactly these keys.',
             "3. Read the shared summary, your inbox and the signal state again.",
             "4. Act once on what the signal asks for.",
             "5. Otherwise stay idle; do not poll other files and do not repeat work.",
@@ -361,8 +362,8 @@ def build_resident_prompt(request: ResidentPromptRequest) -> str:
         ]
     sections = [
         f"Working directory: {paths.root}",
-        f"You are the resident orchestrator of lane {paths.lane}, wave {number}. The launcher stays the scheduler and the "
-        "closure authority.",
+        f"You are the resident orchestrator of lane {paths.lane}, wave {number}. The launcher stays the scheduler and "
+        "the closure authority.",
         _bullets(
             "Limits:",
             [
@@ -389,6 +390,6 @@ def build_resident_prompt(request: ResidentPromptRequest) -> str:
             ],
         ),
         "\n".join(["Loop:", "", *(f"{at}. {line}" for at, line in enumerate(loop, 1))]),
-        f"Role prompt:\n\n{fenced(request.role_prompt.strip() or 'Keep the wave moving by answering and recording.', 'text')}",
+        f"Role prompt:\n\n{fenced(request.role_prompt.strip() or _RESIDENT_ROLE, 'text')}",
     ]
     return "\n\n".join(sections) + "\n"
