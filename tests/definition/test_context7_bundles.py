@@ -75,7 +75,7 @@ def test_who_chooses_bundle_and_query() -> None:
 def test_the_selection_hash_covers_the_seven_fields_in_order() -> None:
     selection = selected()
     digest = selection.pop("selectionHash")
-    assert list(selection) == ["bundleId", "description", "libraries", "query", "bundleSource", "querySource", "indexHash"]
+    assert ",".join(selection) == "bundleId,description,libraries,query,bundleSource,querySource,indexHash"
     assert digest == sha(selection)
 
 

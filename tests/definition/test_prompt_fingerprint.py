@@ -29,7 +29,8 @@ AGENT = Agent(
     context7_resolved={"selectionHash": "s"},
 )
 DEFINITION = (
-    '{"prompt":"Größe: 日本\\n","context7SelectionHash":"s","exitContract":{"completion":"contract","durability":"none",'
+    '{"prompt":"Größe: 日本\\n","context7SelectionHash":"s",'
+    '"exitContract":{"completion":"contract","durability":"none",'
     '"proof":"unit","docImpact":"owned"},"deliverables":["a.md"],"proofArtifacts":[{"path":"p.json","kind":"live",'
     '"requiredFor":["pilot-live"]}],"components":["api"],"componentTargets":{"api":"repo-landed"}'
 )

@@ -65,7 +65,7 @@ def read(node: Node, value: object, label: str, warnings: list[str]) -> Any:
     for key, item in value.items():
         dotted = f"{label}.{key}" if label else key
         if key in node.removed:
-            raise ConfigError(f"{dotted} was removed", remedy=f"use {node.removed[key]}")
+            raise ConfigError(f"{dotted} was renamed to {node.removed[key]}")
         if key not in node.fields:
             close = nearest(key, node.fields)
             warnings.append(f"unknown key {dotted}" + (f" (did you mean {close}?)" if close else ""))

@@ -130,7 +130,7 @@ def _threshold(value: object, label: str) -> Any:
         return None
     number = as_integer(value)
     if number is None or number < 0:
-        raise ConfigError(f"{label} must be an integer >= 0, or null to switch the rule off; got {shown(value)}")
+        raise ConfigError(f"{label}: threshold {shown(value)} is neither an integer >= 0 nor null (rule off)")
     return number
 
 
