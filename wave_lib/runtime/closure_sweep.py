@@ -147,7 +147,6 @@ def _run_stage_agents(sweep: Sweep, plan: StagePlan) -> bool:
     ctx, stage = sweep.ctx, plan.stage
     sweep.launched_stages.append(stage.key)
     for run in ctx.declared(plan.agent_ids):
-        report.agent_state(ctx, run.agent_id, "launching", "Launching closure sweep")
         report.journal(
             ctx, "closure-running", selectedAgentIds=plan.agent_ids, closureStage=stage.key, resumeFromPhase=stage.phase
         )

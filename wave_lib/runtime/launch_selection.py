@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import WaveError, WaveValidationError
-from ..base.files import Outcome, read_json
+from ..base.files import Outcome, read_json, write_json
 from ..definition.context7_bundles import apply_context7, empty_index
 from ..definition.executor_resolution import apply_executor_selections
 from ..definition.roles import apply_role_bindings, resolve_wave_role_bindings
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from ..definition.wave_types import Wave
+    from ..engines.run_state_reconciler import ReconcileResult
     from .wave_context import LaneRun
 
 
@@ -121,9 +122,15 @@ def in_range(lane: LaneRun, numbers: Collection[int], complete: Collection[int])
 # --- reconciling and selecting --------------------------------------------------------------------------------------
 
 
-def reconcile(lane: LaneRun) -> None:
-    """Bring the run state up to date with the status files before anything is chosen. Spec: LAUNCH 4.2."""
-    run_state_reconcile.reconcile_run_state(lane.paths, resolved_waves(lane), state_file=lane.state_file)
+def reconcile(lane: LaneRun) -> ReconcileResult:
+    """Write the transitions that follow from the status files; a lane without a run state gets an empty one.
+
+    Spec: LAUNCH 4.2, CFG 17.5.
+    """
+    result = run_state_reconcile.reconcile_run_state(lane.paths, resolved_waves(lane), state_file=lane.state_file)
+    if not os.path.exists(lane.state_file):
+        write_json(lane.state_file, run_state.empty_run_state())
+    return result
 
 
 def select(lane: LaneRun) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..projections import dashboard_state
 from ..state import coordination_store, feedback_store
 from ..state.feedback_store import feedback_state_signature
-from . import fact_collection, resident_orchestrator, signal_sync
+from . import fact_collection, resident_orchestrator
 from . import wave_reporting as report
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ def on_progress(ctx: WaveContext, pending: Sequence[str]) -> None:
     if resident_orchestrator.watch(ctx) or changed:
         on_refresh(ctx, pending)
     dashboard_state.refresh_board_tail(ctx.dashboard, ctx.paths.messageboard(ctx.number))
-    signal_sync.sync(ctx)
     report.flush(ctx)
     report.live_line(ctx, pending)
 

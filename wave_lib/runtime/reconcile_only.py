@@ -48,9 +48,7 @@ def reconcile_only(lane: LaneRun) -> int:
         launch_selection.load(lane)
         launch_selection.readable_run_state(lane)
         launch_selection.validate(lane)
-        result = run_state_reconcile.reconcile_run_state(
-            paths, launch_selection.resolved_waves(lane), state_file=lane.state_file
-        )
+        result = launch_selection.reconcile(lane)
         for line in reconcile_lines(result):
             console.say(line)
         return 0

@@ -17,7 +17,7 @@ from ..base.timestamps import now_iso
 from ..engines import closure_engine, coordination_seeds, retry_engine
 from ..projections.explanations import explain
 from ..state import coordination_store, retry_state, run_state
-from . import agent_sessions, evidence_lines, resident_orchestrator, terminals
+from . import agent_sessions, evidence_lines, fact_collection, reduced_state, resident_orchestrator, terminals
 from . import wave_reporting as report
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ def complete_wave(ctx: WaveContext, result: PassResult) -> None:
     report.wave_run(ctx, "completed", attempts=ctx.ordinal, traceDir=ctx.trace_dir, gateSnapshot=snapshot)
     report.attempt(ctx, "completed")
     finish_completion(ctx, snapshot)
+    if result.snapshot is not None:  # the reduced state knows now that the wave is completed
+        fact_collection.refresh(ctx)
+        reduced_state.reduce(ctx, fact_collection.collect_wave_facts(ctx), result.snapshot)
 
 
 def finish_completion(ctx: WaveContext, snapshot: JsonObject | None) -> None:

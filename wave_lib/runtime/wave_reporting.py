@@ -255,7 +255,7 @@ def agent_settled(ctx: WaveContext, end: AgentEnd) -> None:
             "exitCode": code,
             "completedAt": status.get("completedAt") or now_iso(),
             "promptHash": status.get("promptHash") or run.prompt_hash,
-            "statusCode": end.status_code or "0",
+            "statusCode": end.status_code,
             "detail": end.detail,
         },
     )
