@@ -74,9 +74,12 @@ def assigned_prompt(text: str) -> str:
     block: list[str] = []
     for line in lines[opening + 1 :]:
         end = _FENCE.match(line.strip())
-        if end and end.group(1)[0] == fence.group(1)[0] and len(line.strip()) >= len(fence.group(1)) and set(
-            line.strip()
-        ) == {fence.group(1)[0]}:
+        if (
+            end
+            and end.group(1)[0] == fence.group(1)[0]
+            and len(line.strip()) >= len(fence.group(1))
+            and set(line.strip()) == {fence.group(1)[0]}
+        ):
             return "\n".join(block)
         block.append(line)
     return text

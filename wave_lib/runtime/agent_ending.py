@@ -16,7 +16,16 @@ from typing import Callable, NamedTuple
 
 from ..base import locks
 from ..base.files import write_json
-from ..base.processes import Alive, Identity, alive, check, end_group, group_alive, processes_marked
+from ..base.process_identity import same_process
+from ..base.processes import (
+    Alive,
+    Identity,
+    alive,
+    check,
+    group_alive,
+    group_members,
+    processes_marked,
+)
 from ..base.timestamps import now_iso
 from .agent_records import AgentFiles, files_of, read_object
 
@@ -51,26 +60,33 @@ def terminate_agent_tree(runtime_path: str, reason: str, grace_seconds: float = 
     nonce = str(record.get("launchId") or "")
 
     def gone() -> bool:
-        return not locks.held(files.tree_lock) and not (_ours(shim) and group_alive(pgid))
+        return not locks.held(files.tree_lock) and not _group_is_ours(pgid, shim, nonce)
+
+    def signal_group(*numbers: int) -> bool:
+        return _group_is_ours(pgid, shim, nonce) and any([_signal(pgid, number, os.killpg) for number in numbers])
 
     if gone():
         return Termination(False, False, True)
     if shim is not None and check(shim) is Alive.UNKNOWN:
         return Termination(False, False, False)
     asked = _ask_to_end(files, reason)
-    # Without a group of its own yet there is only the runner, which ends by itself.
-    ended = end_group(pgid, shim, grace_seconds, mark=(NONCE, nonce) if nonce else None, gone=gone)
-    signalled, escalated = asked or ended.signalled, ended.escalated
-    if not ended.gone and not ended.signalled:
-        _wait_until(gone, grace_seconds if asked else 0.0)
-    if not gone():
+    signalled = signal_group(signal.SIGTERM, signal.SIGCONT) or asked
+    if _wait_until(gone, grace_seconds if signalled else 0.0):
+        return Termination(signalled, False, True)
+    escalated = signal_group(signal.SIGKILL)
+    # A healthy runner now needs a moment to write down what happened.
+    if not _wait_until(gone, 1.0 if escalated or asked else 0.0):
         escalated = kill_stragglers(files, nonce, gone) or escalated
-        signalled = signalled or escalated
-    return Termination(signalled, escalated, gone())
+    return Termination(signalled or escalated, escalated, gone())
 
 
-def _ours(shim: Identity | None) -> bool:
-    return shim is not None and check(shim) is not Alive.UNKNOWN
+def _group_is_ours(pgid: int, shim: Identity | None, nonce: str) -> bool:
+    """Whether the group lives and is this agent's: by its leader, else by a member that carries the nonce."""
+    if pgid <= 1 or not group_alive(pgid):
+        return False
+    if shim is not None and shim.pid == pgid and same_process(shim):
+        return True
+    return bool(nonce) and not set(group_members(pgid)).isdisjoint(processes_marked(NONCE, nonce))
 
 
 def _ask_to_end(files: AgentFiles, reason: str) -> bool:
@@ -80,7 +96,7 @@ def _ask_to_end(files: AgentFiles, reason: str) -> bool:
     if runner is None or not alive(runner):
         return False
     write_json(files.stop, {"launchId": record.get("launchId"), "reason": reason, "at": now_iso()})
-    return _signal(runner.pid, signal.SIGTERM)
+    return any([_signal(runner.pid, number) for number in (signal.SIGTERM, signal.SIGCONT)])
 
 
 def kill_stragglers(files: AgentFiles, nonce: str, gone: Callable[[], bool]) -> bool:
@@ -89,18 +105,18 @@ def kill_stragglers(files: AgentFiles, nonce: str, gone: Callable[[], bool]) -> 
     for number in (signal.SIGTERM, signal.SIGKILL):
         pids = processes_marked(NONCE, nonce) if nonce else []
         runner = Identity.from_json((read_object(files.runtime) or {}).get("runnerIdentity"))
-        if number == signal.SIGKILL and alive(runner) and runner is not None:
+        if number == signal.SIGKILL and runner is not None and alive(runner):
             pids.append(runner.pid)
         for pid in pids:
             signalled = _signal(pid, number) or signalled
-        if _wait_until(gone, 5.0 if number == signal.SIGKILL else 1.0):
+        if _wait_until(gone, 5.0 if number == signal.SIGKILL and signalled else 0.5):
             break
     return signalled
 
 
-def _signal(pid: int, number: int) -> bool:
+def _signal(pid: int, number: int, send: Callable[[int, int], None] = os.kill) -> bool:
     try:
-        os.kill(pid, number)
+        send(pid, number)
         return True
     except OSError:
         return False

@@ -108,9 +108,7 @@ def write_outcome(
     return status
 
 
-def _close_record(
-    files: AgentFiles, record: dict[str, Any], ending: Ending, at: float | None, source: str
-) -> None:
+def _close_record(files: AgentFiles, record: dict[str, Any], ending: Ending, at: float | None, source: str) -> None:
     record.update(
         exitCode=None if ending.code < 0 else ending.code,
         exitReason=ending.exit_reason,

@@ -105,7 +105,7 @@ def status_record(
     ranges: list[list[int]],
     completed_at: float,
 ) -> dict[str, Any]:
-    """The status file of an ended agent. `record` is its runtime record, `completed_at` in seconds. Spec: LAUNCH 8.4."""
+    """The status file of an ended agent; `completed_at` in seconds since 1970. Spec: LAUNCH 8.4."""
     return {
         "code": ending.code,
         "promptHash": record.get("promptHash"),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base import locks
 from ..base.errors import LockHeldError, SpawnError
-from ..base.files import publish, remove, write_json
+from ..base.files import open_log, publish, remove, write_json
 from ..base.processes import processes_marked, self_command, spawn
 from ..base.timestamps import now_iso
 from .agent_ending import NONCE, Termination, kill_stragglers, terminate_agent_tree, terminate_agents
@@ -251,7 +251,7 @@ def _spawn_runner(
             lease_write = None
         payload = _payload(request, record, {"treeLockFd": tree.fd, "readyFd": said, "leasePipeFd": lease_read}, resume)
         write_json(payload["payloadPath"], payload)
-        output = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        output = open_log(request.log_path)  # a runner that cannot even start says why where people look
         try:
             argv = [*self_command(), "agent-runner", payload["payloadPath"]]
             child = spawn(argv, cwd=request.root, stdout=output, stderr=output, keep_fds=kept)
@@ -402,15 +402,21 @@ def take_up(request: AgentStart) -> AgentHandle | None:
             return adopt(request.runtime_path, request)
         terminate_agent_tree(request.runtime_path, "superseded", request.grace_seconds)
         return None
-    if not same_attempt or not same_prompt or found is Found.NEVER_STARTED:
+    never_started = found is Found.NEVER_STARTED and not _was_resuming(record)
+    if not same_attempt or not same_prompt or never_started:
         return None
-    if found is Found.DIED and not is_terminal(record):
+    if found in (Found.DIED, Found.NEVER_STARTED) and not is_terminal(record):
         resumed = resume_agent(request, request.runtime_path)
         if resumed is not None:
             return resumed
-    if found in (Found.EXITED, Found.DIED):
+    if found is not Found.FINISHED:
         finalise_lost_agent(request.runtime_path)
     return _handle(record, request.runtime_path, request, None)._replace(adopted=True)
+
+
+def _was_resuming(record: dict[str, Any]) -> bool:
+    """Whether an earlier try of this session had run: then nothing started now still means work to go on with."""
+    return (record.get("agentSession") or {}).get("resumedAtSize") is not None
 
 
 def _handle(
@@ -449,10 +455,10 @@ def resume_agent(request: AgentStart, runtime_path: str) -> AgentHandle | None:
     found, record = examine_agent(runtime_path)
     if record is None or record.get("promptHash") != request.prompt_hash or found in (Found.LIVE, Found.FINISHED):
         return None
-    if found is Found.NEVER_STARTED:
+    if found is Found.NEVER_STARTED and not _was_resuming(record):
         return start_agent(request)
-    session = resumable_session(request, record)
-    if session is None or found is not Found.DIED:
+    session = resumable_session(request, record) if found in (Found.DIED, Found.NEVER_STARTED) else None
+    if session is None:
         return None
     if processes_marked(NONCE, str(record.get("launchId"))):
         kill_stragglers(files, str(record.get("launchId")), lambda: False)

@@ -62,9 +62,7 @@ def _flags(context: LaunchContext) -> list[str]:
     codex = context.executor["codex"]
     sandbox = codex.get("sandbox") or "danger-full-access"
     flags = (
-        ["--dangerously-bypass-approvals-and-sandbox"]
-        if sandbox == "danger-full-access"
-        else ["--sandbox", sandbox]
+        ["--dangerously-bypass-approvals-and-sandbox"] if sandbox == "danger-full-access" else ["--sandbox", sandbox]
     )
     flags.append("--skip-git-repo-check")
     if context.executor.get("model"):

@@ -1,0 +1,292 @@
+"""Starting, adopting, ending, finalising and resuming agents, with real kills. Spec: SUP 10.3, 16.7, 16.8, 17.11."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agent_lab import Lab, load, session
+from waiting import wait_until
+
+from wave_lib.base import locks
+from wave_lib.base.processes import pid_exists
+from wave_lib.runtime.agent_records import files_of
+from wave_lib.runtime.agent_sessions import (
+    AgentHandle,
+    Found,
+    adopt,
+    agent_alive,
+    examine_agent,
+    finalise_lost_agent,
+    start_agent,
+    take_up,
+    terminate_agent_tree,
+    terminate_agents,
+)
+from wave_lib.runtime.executors.launch_spec import LaunchSpec
+from wave_lib.runtime.session_resume import command_in_flight, resume_prompt
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    lab = Lab(tmp_path)
+    yield lab
+    lab.clean_up()
+
+
+def kill_runner(record: dict[str, Any]) -> None:
+    os.kill(record["runnerPid"], signal.SIGKILL)
+
+
+def kill_everything(lab: Lab, handle: AgentHandle) -> dict[str, Any]:
+    """SIGKILL runner, shim and executor: nothing is left that could record an exit code."""
+    record = lab.running(handle)
+    pid_record = Path(files_of(handle.runtime_path).pid)
+    wait_until(lambda: pid_record.exists() and pid_record.read_text(), what="the executor to begin")
+    os.kill(record["runnerPid"], signal.SIGKILL)
+    os.killpg(record["pgid"], signal.SIGKILL)
+    wait_until(lambda: not locks.held(files_of(handle.runtime_path).tree_lock), what="the tree to be gone")
+    return record
+
+
+def test_the_tree_lock_is_held_from_before_the_spawn_until_the_last_process_is_gone(lab: Lab) -> None:
+    handle = lab.start("sleep 60")
+    tree = files_of(handle.runtime_path).tree_lock
+    assert locks.held(tree)
+    record = lab.running(handle)
+    kill_runner(record)
+    assert locks.held(tree) and agent_alive(handle.runtime_path)
+    os.killpg(record["pgid"], signal.SIGKILL)
+    wait_until(lambda: not locks.held(tree), what="the tree lock to be free")
+    assert not agent_alive(handle.runtime_path)
+
+
+def test_runner_killed_executor_ends_zero_later(lab: Lab) -> None:
+    os.mkfifo(lab.root / "gate")
+    handle = lab.start("read -r _ < gate; echo late")
+    kill_runner(lab.running(handle))
+    (lab.root / "gate").write_text("go\n")
+    result = lab.wait(handle)
+    assert result.failures == []
+    status = load(handle.status_path)
+    assert (status["code"], status["launchId"]) == (0, handle.launch_id)
+    assert load(handle.runtime_path)["outcomeSource"] == "exit-record"
+
+
+def test_finalise_without_exit_record_marks_the_agent_lost(lab: Lab) -> None:
+    handle = lab.start("sleep 60")
+    kill_everything(lab, handle)
+    assert examine_agent(handle.runtime_path)[0] is Found.DIED
+    assert finalise_lost_agent(handle.runtime_path) is None
+    record = load(handle.runtime_path)
+    assert (record["terminalDisposition"], record["exitReason"], record["exitCode"]) == ("failed", "runner-lost", None)
+    assert not os.path.exists(handle.status_path)
+
+
+def test_an_exit_record_of_another_launch_is_not_taken(lab: Lab) -> None:
+    handle = lab.start("sleep 60")
+    record = kill_everything(lab, handle)
+    files = files_of(handle.runtime_path)
+    foreign = {"code": 0, "tryIndex": record["tryIndex"], "attempt": record["attempt"], "nonce": "other"}
+    Path(files.exit).write_text(json.dumps(foreign))
+    assert finalise_lost_agent(handle.runtime_path) is None
+
+
+def test_a_status_without_a_terminal_record_is_completed(lab: Lab) -> None:
+    handle = lab.start("exit 3")
+    lab.wait(handle)
+    record = load(handle.runtime_path)
+    record.update(terminalDisposition="running", exitCode=None)
+    Path(handle.runtime_path).write_text(json.dumps(record))
+    status = finalise_lost_agent(handle.runtime_path)
+    assert status is not None and status["code"] == 3
+    assert load(handle.runtime_path)["terminalDisposition"] == "failed"
+
+
+def test_adopt_waits_for_a_live_agent_and_runs_nothing_twice(lab: Lab) -> None:
+    os.mkfifo(lab.root / "gate")
+    handle = lab.start("echo run >> runs; read -r _ < gate")
+    lab.running(handle)
+    adopted = adopt(handle.runtime_path)
+    assert adopted is not None and adopted.adopted and adopted.launch_id == handle.launch_id
+    (lab.root / "gate").write_text("go\n")
+    result = lab.wait(adopted)
+    assert result.failures == [] and (lab.root / "runs").read_text() == "run\n"
+    assert adopt(handle.runtime_path) is None
+
+
+def test_take_up_follows_the_table(lab: Lab) -> None:
+    request = lab.request("sleep 60")
+    assert take_up(request) is None  # nothing there
+    handle = start_agent(request)
+    record = lab.running(handle)
+    taken = take_up(request)
+    assert taken is not None and taken.launch_id == handle.launch_id
+    assert take_up(request._replace(prompt_hash="edited")) is None  # another definition: ended
+    assert not pid_exists(record["executorPid"]) or not agent_alive(request.runtime_path)
+    assert handle.child is not None
+    handle.child.wait()
+
+
+def test_take_up_of_a_finished_and_of_a_lost_agent(lab: Lab) -> None:
+    request = lab.request("exit 4")
+    lab.wait(start_agent(request))
+    finished = take_up(request)
+    assert finished is not None
+    assert lab.wait(finished).failures[0]["statusCode"] == "4"
+    assert take_up(request._replace(attempt=2)) is None
+    request = lab.request("sleep 60", "A2")
+    kill_everything(lab, start_agent(request))
+    lost = take_up(request)
+    assert lost is not None
+    assert lab.wait(lost).failures[0] == {
+        "agentId": "A2", "statusCode": "missing-status", "logPath": request.log_path, "detail": "runner-lost",
+    }  # fmt: skip
+
+
+def test_an_agent_that_never_started_is_launched_again(lab: Lab) -> None:
+    handle = lab.start("true")
+    lab.wait(handle)
+    files = files_of(handle.runtime_path)
+    record = load(handle.runtime_path)
+    record["terminalDisposition"] = "launching"
+    Path(files.runtime).write_text(json.dumps(record))
+    for path in (handle.status_path, files.exit, files.pid):
+        os.unlink(path)
+    assert examine_agent(handle.runtime_path)[0] is Found.NEVER_STARTED
+    assert take_up(lab.started[0]) is None
+
+
+def test_starting_again_ends_what_is_left_and_keeps_the_log(lab: Lab) -> None:
+    history = str(lab.root / "history")
+    first = lab.start("echo one; sleep 60 & wait")
+    old = lab.running(first)
+    wait_until(lambda: "one" in (lab.root / "logs/a1.log").read_text(), what="output")
+    second = lab.start("echo two", history_dir=history)
+    assert lab.wait(second).failures == []
+    assert not pid_exists(old["executorPid"]) or not agent_alive(first.runtime_path)
+    assert (lab.root / "logs/a1.log").read_text().startswith("two\n")
+    assert (lab.root / "logs/a1.log.prev").read_text().startswith("one\n")
+    assert os.listdir(history) == ["A1.wave-0.attempt-1.1.runtime.json"]
+    assert first.child is not None
+    first.child.wait()
+
+
+def test_left_over_children_of_a_finished_agent_do_not_stand_in_the_way(lab: Lab) -> None:
+    lab.wait(lab.start("sleep 60 > /dev/null 2>&1 & echo $! > child"))
+    assert lab.wait(lab.start("true")).failures == []
+    child = int((lab.root / "child").read_text())
+    wait_until(lambda: not pid_exists(child), what="the left-over child to be gone")
+
+
+def test_terminate_ends_stubborn_and_stopped_and_escaped_processes(lab: Lab) -> None:
+    script = "trap '' TERM; setsid sh -c \"trap '' TERM; echo \\$\\$ > away; sleep 60\" & sleep 61"
+    handle = lab.start(script, grace_seconds=0.3)
+    record = lab.running(handle)
+    wait_until(lambda: (lab.root / "away").exists() and (lab.root / "away").read_text(), what="the escaped child")
+    os.killpg(record["pgid"], signal.SIGSTOP)
+    outcome = terminate_agent_tree(handle.runtime_path, "cancelled", 0.3)
+    assert outcome.signalled and outcome.escalated and outcome.gone
+    away = int((lab.root / "away").read_text())
+    wait_until(lambda: not pid_exists(away), what="the escaped child to be gone")
+    assert lab.wait(handle).failures[0]["statusCode"] == "143"
+    assert load(handle.runtime_path)["detail"] == "cancelled"
+
+
+def test_terminate_several_at_once(lab: Lab) -> None:
+    handles = [lab.start("sleep 60", f"A{number}") for number in (1, 2, 3)]
+    for handle in handles:
+        lab.running(handle)
+    outcomes = terminate_agents([handle.runtime_path for handle in handles], "cancelled", 2.0)
+    assert [outcome.gone for outcome in outcomes] == [True, True, True]
+    assert {load(handle.status_path)["exitReason"] for handle in handles} == {"sigterm"}
+    lab.wait(*handles)
+
+
+def test_a_stranger_with_the_recorded_number_is_not_signalled(lab: Lab) -> None:
+    stranger = lab.start("sleep 60", "A2")
+    living = lab.running(stranger)
+    handle = lab.start("true")
+    lab.wait(handle)
+    record = load(handle.runtime_path)
+    record.update(pgid=living["pgid"], pid=living["pgid"], terminalDisposition="running")
+    for key in ("executorIdentity", "runnerIdentity"):
+        record[key].update(pid=living["pgid"], startTime="1")
+    Path(handle.runtime_path).write_text(json.dumps(record))
+    assert not terminate_agent_tree(handle.runtime_path, "cancelled", 0.1).signalled
+    assert agent_alive(stranger.runtime_path)
+    terminate_agent_tree(stranger.runtime_path, "done", 1.0)
+    lab.wait(stranger)
+
+
+RESUMABLE = "echo begun; echo start $1 >> calls; sleep 60"
+
+
+def resumable(lab: Lab, resume: str, **plan: str) -> LaunchSpec:
+    spec = lab.spec("", argv=("sh", "-c", RESUMABLE, "sh", "{sessionId}"))
+    return spec._replace(session=session(resume, **plan))
+
+
+def test_a_killed_session_is_resumed_in_the_same_attempt(lab: Lab) -> None:
+    spec = resumable(lab, "echo resume $1 >> calls; cat; echo '[wave-proof] rest'")
+    handle = lab.start(spec=spec)
+    wait_until(lambda: (lab.root / "calls").exists(), what="the first start")
+    record = kill_everything(lab, handle)
+    result = lab.wait(handle)
+    assert result.failures == []
+    status, now = load(handle.status_path), load(handle.runtime_path)
+    calls = [line.split() for line in (lab.root / "calls").read_text().splitlines()]
+    assert [call[0] for call in calls] == ["start", "resume"] and calls[0][1] == calls[1][1]
+    assert now["launchId"] != handle.launch_id and now["attempt"] == 1 and now["tryIndex"] == 2
+    assert now["agentSession"]["resumes"] == 1 and now["deadlineAt"] == record["deadlineAt"]
+    log = (lab.root / "logs/a1.log").read_bytes()
+    assert log.startswith(b"begun\n") and status["logOffset"] == 0
+    told = log[slice(*status["ignoreRanges"][0])].decode()
+    assert "killed from outside" in told and "unknown" in told
+
+
+def test_a_session_that_the_cli_forgot_starts_again_with_the_whole_prompt(lab: Lab) -> None:
+    script = "echo $0 $1 >> calls; cat; if [ -e again ]; then exit 0; fi; touch again; sleep 60"
+    spec = lab.spec("", argv=("sh", "-c", script, "start", "{sessionId}"))
+    spec = spec._replace(session=session("echo No conversation found; exit 1", lost="No conversation found"))
+    handle = lab.start(spec=spec)
+    wait_until(lambda: (lab.root / "again").exists(), what="the first start")
+    kill_everything(lab, handle)
+    assert lab.wait(handle).failures == []
+    calls = [line.split() for line in (lab.root / "calls").read_text().splitlines()]
+    assert [call[0] for call in calls] == ["start", "start"] and calls[0][1] != calls[1][1]
+
+
+@pytest.mark.parametrize("reason", ["switched-off", "limit", "edited"])
+def test_a_session_that_may_not_go_on_is_lost(lab: Lab, reason: str) -> None:
+    spec = resumable(lab, "echo resumed >> calls")
+    changes = {"switched-off": {"resume_sessions": False}, "limit": {"resume_limit": 0}, "edited": {}}[reason]
+    handle = lab.start(spec=spec, **changes)
+    kill_everything(lab, handle)
+    if reason == "edited":
+        handle = handle._replace(request=lab.started[0]._replace(prompt_hash="other"))
+    assert lab.wait(handle).failures[0]["statusCode"] == "missing-status"
+    assert "resumed" not in ((lab.root / "calls").read_text() if (lab.root / "calls").exists() else "")
+
+
+def test_the_resume_prompt_names_the_command_in_flight_and_the_changes(lab: Lab) -> None:
+    codex = [
+        {"type": "item.started", "item": {"id": "i1", "type": "command_execution", "command": "make test"}},
+        {"type": "item.completed", "item": {"id": "i1", "type": "command_execution", "command": "make test"}},
+        {"type": "item.started", "item": {"id": "i2", "type": "command_execution", "command": "git push"}},
+    ]
+    assert command_in_flight("\n".join(map(json.dumps, codex))) == "git push"
+    use = {"message": {"content": [{"type": "tool_use", "id": "t", "name": "Bash", "input": {"command": "ls"}}]}}
+    done = {"message": {"content": [{"type": "tool_result", "tool_use_id": "t"}]}}
+    assert command_in_flight(json.dumps(use)) == "ls"
+    assert command_in_flight(json.dumps(use) + "\n" + json.dumps(done)) is None
+    assert os.system(f"git init -q {lab.root} 2>/dev/null") == 0
+    (lab.root / "mine.txt").write_text("x")
+    (lab.root / "log").write_text("\n".join(map(json.dumps, codex)))
+    text = resume_prompt(lab.request(owned_paths=("mine.txt",)), {"logPath": str(lab.root / "log")})
+    assert "git push" in text and "?? mine.txt" in text and "prompt.md" not in text
