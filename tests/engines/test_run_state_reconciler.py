@@ -5,9 +5,17 @@ from __future__ import annotations
 import pytest
 from retry_lab import agent, design, design_summary, facts, summary, wave
 
-from wave_lib.engines.run_state_reconciler import Analysis, CompletionFacts, Reason, analyze_wave_completion, decide
+from wave_lib.engines.run_state_reconciler import (
+    Analysis,
+    BlockedWave,
+    CompletionFacts,
+    PreservedWave,
+    Reason,
+    ReconcileResult,
+    analyze_wave_completion,
+    decide,
+)
 from wave_lib.projections.reconcile_format import reconcile_lines, wave_list
-from wave_lib.engines.run_state_reconciler import BlockedWave, PreservedWave, ReconcileResult
 
 OK = {"code": 0}
 EVIDENCE = {

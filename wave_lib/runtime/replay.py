@@ -278,6 +278,7 @@ def replay_derived(bundle: TraceBundle, profile: LaneProfile, wave: int) -> Deri
         response_metrics={},
         feedback=[],
         appends=Appends([], [], [], []),
+        run_starts={},
     )
 
 

@@ -38,6 +38,7 @@ from ..state.agent_state import (
     read_status_record,
     report_path,
 )
+from ..state.file_facts import file_fact
 from ..state.result_envelope import project_summary, read_run_envelope
 from .derived_state import DerivedContext, DerivedFacts, preview_derived_state
 
@@ -229,9 +230,10 @@ def _stored_facts(
     for agent in wave.agents:
         status, reading = statuses.get(agent.agent_id), readings[agent.agent_id]
         summary = _summary(paths, wave, bindings, agent, status, reading, store_summaries)
-        summaries[agent.agent_id] = proof_registry.apply_bundles(
-            agent, summary, control.active_proof_bundles, bundle_facts(paths.root, control.active_proof_bundles)
-        )
+        bundles = [bundle for bundle in control.active_proof_bundles if bundle["agentId"] == agent.agent_id]
+        vouched = [*agent.deliverables, *proof_registry.bundle_paths(bundles)] if bundles else []
+        files = {path: file_fact(paths.root, path) for path in vouched}
+        summaries[agent.agent_id] = proof_registry.apply_bundles(agent, summary, bundles, files).summary
     presence = _presence(paths, wave, bindings)
     derived = preview_derived_state(
         DerivedContext(paths, wave, bindings),
