@@ -179,7 +179,8 @@ def normalize(kind: str, value: object, *, now: str) -> JsonObject:
     if schema.open_:
         result.update((key, item) for key, item in given.items() if key not in result)
     if kind == "wave-proof-registry":
-        result["entries"] = [item for item in result["entries"] if item.get("id") and item.get("agentId")]
+        entries = (item for item in result["entries"] if isinstance(item, dict))
+        result["entries"] = [item for item in entries if item.get("id") and item.get("agentId")]
     return result
 
 
