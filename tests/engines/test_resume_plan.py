@@ -125,7 +125,11 @@ def test_gap_ids(record_id, expected):
 
 
 def test_executor_changes():
-    targets = [{"agentId": "A1", "reason": "rate-limit"}, {"agentId": "A2", "retriesExhausted": True}, {"agentId": "A3"}]
+    targets = [
+        {"agentId": "A1", "reason": "rate-limit"},
+        {"agentId": "A2", "retriesExhausted": True},
+        {"agentId": "A3"},
+    ]
     found = plan(gateSnapshot=failing("implementationGate"), retryTargetSet=targets)
     assert [item["agentId"] for item in found["executorChanges"]] == ["A1", "A2"]
     assert found["executorChanges"][0]["suggestedFallback"] == "claude"

@@ -64,7 +64,9 @@ def test_failure_classes(code, expected):
     ],
 )
 def test_recoverable_failures(code, summary, exit_reason, because):
-    found = annotate_failure({"agentId": "A1", "statusCode": code, "logPath": None, "detail": None}, summary, exit_reason)
+    found = annotate_failure(
+        {"agentId": "A1", "statusCode": code, "logPath": None, "detail": None}, summary, exit_reason
+    )
     assert (found["recoverable"], found["recoveryReason"]) == (because is not None, because)
 
 
@@ -137,7 +139,9 @@ def test_two_agents_share_one_place_in_the_mix():
 
 
 def test_a_semantic_failure_keeps_its_executor():
-    given = facts(failures=[failure("A9", "doc-closure-open")], executors={"A9": executor()}, available={"A9": {"claude"}})
+    given = facts(
+        failures=[failure("A9", "doc-closure-open")], executors={"A9": executor()}, available={"A9": {"claude"}}
+    )
     assert resolve_relaunch(given).executor_states == {}
 
 

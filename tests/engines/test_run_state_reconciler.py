@@ -109,7 +109,9 @@ def test_agents_whose_stage_was_not_needed_may_be_missing():
     assert codes(analyze(of, GOOD, statuses)) == ["missing-status"]
     prior = entry(evidence={**EVIDENCE, "notRequiredAgentIds": ["A9"]})
     assert analyze(of, GOOD, statuses, prior=prior).ok
-    drifted = entry("completed_with_drift", evidence={"preservedCompletion": {"previousEvidence": prior["lastEvidence"]}})
+    drifted = entry(
+        "completed_with_drift", evidence={"preservedCompletion": {"previousEvidence": prior["lastEvidence"]}}
+    )
     assert analyze(of, GOOD, statuses, prior=drifted).ok
 
 
@@ -167,7 +169,9 @@ def test_preserved_completions_nest_once():
     first = decide(drift, entry(), CHANGED)
     preserved = first.evidence["preservedCompletion"]
     assert preserved["previousEvidence"] == EVIDENCE and preserved["preservedFromState"] == "completed"
-    again = decide(drift, entry("completed_with_drift", "status-reconcile", first.evidence), {**CHANGED, "waveFileHash": "z"})
+    again = decide(
+        drift, entry("completed_with_drift", "status-reconcile", first.evidence), {**CHANGED, "waveFileHash": "z"}
+    )
     assert again.rule == "R3"
     assert again.evidence["preservedCompletion"]["previousEvidence"] == EVIDENCE
     assert again.evidence["preservedCompletion"]["preservedFromSource"] == "live-launcher"

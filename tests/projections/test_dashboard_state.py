@@ -16,7 +16,9 @@ LATER = "2026-01-02T03:05:00.000Z"
 def dashboards():
     of = wave(agent("A1"), agent("A0"))
     agents = [
-        state.new_agent(item.agent_id, item.title, item.slug, session_name="s", prompt_path="p", log_path="l", status_path="t")
+        state.new_agent(
+            item.agent_id, item.title, item.slug, session_name="s", prompt_path="p", log_path="l", status_path="t"
+        )
         for item in of.agents
     ]
     own = state.new_wave_dashboard(
@@ -165,7 +167,12 @@ def test_a_running_process_cannot_declare_itself_done():
 def test_status_decides(code, expected):
     own, overall = dashboards()
     found = refresh(own, overall, {"code": code, "completedAt": NOW}, "[wave-phase] coding\n")
-    assert (found["state"], found["exitCode"], found["completedAt"], found["detail"]) == (expected, code, NOW, f"Exit {code}")
+    assert (found["state"], found["exitCode"], found["completedAt"], found["detail"]) == (
+        expected,
+        code,
+        NOW,
+        f"Exit {code}",
+    )
     state.set_agent(own, "A1", LATER, detail="Exit 0; cont-QA PASS (ok)")
     assert refresh(own, overall, {"code": code, "completedAt": NOW}, "")["detail"] == "Exit 0; cont-QA PASS (ok)"
 

@@ -105,7 +105,11 @@ def test_history_is_cumulative(lab):
     lab.trace(1)
     second = lab.trace(2, launched=("A1",))
     history = second.metadata["historySnapshot"]
-    assert [(event["attempt"], event["agentId"]) for event in history["launchEvents"]] == [(1, "A0"), (1, "A1"), (2, "A1")]
+    assert [(event["attempt"], event["agentId"]) for event in history["launchEvents"]] == [
+        (1, "A0"),
+        (1, "A1"),
+        (2, "A1"),
+    ]
     assert [item["attempt"] for item in history["contQaStatuses"]] == [1, 2]
     assert second.quality["relaunchCountByExecutor"] == {"claude": 1}
     assert second.quality["runtimeFallbackCount"] == 2 and second.quality["runtimeFallbackRate"] == 0.67
@@ -126,7 +130,11 @@ def test_one_changed_byte_is_found(lab):
 
 @pytest.mark.parametrize(
     "name, expected",
-    [("quality.json", "quality: quality.json is required"), ("logs/0-a1.log", "agents.A1.log"), ("outcome.json", "outcome")],
+    [
+        ("quality.json", "quality: quality.json is required"),
+        ("logs/0-a1.log", "agents.A1.log"),
+        ("outcome.json", "outcome"),
+    ],
 )
 def test_missing_files_are_named(lab, name, expected):
     directory = lab.trace().trace_dir

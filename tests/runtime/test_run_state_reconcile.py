@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import pytest
@@ -113,5 +112,5 @@ def test_auto_satisfied_stages_stay_not_required(lab):
     evidence = run_state.build_run_state_evidence(lab.paths, lab.wave, not_required_agent_ids=["A0"])
     run_state.mark_wave_completed(lab.paths.run_state, 0, detail="done", evidence=evidence)
     assert reconcile(lab).state["completedWaves"] == [0]
-    state = json.loads(open(lab.paths.run_state).read())
+    state = run_state.read_run_state(lab.paths.run_state)
     assert state["waves"]["0"]["lastSource"] == "live-launcher"
