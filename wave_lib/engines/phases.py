@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..definition import roles
-from .closure_engine import STAGE_OF_PHASE, STAGES
+from .closure_engine import STAGES
 
 if TYPE_CHECKING:
     from ..definition.roles import RoleBindings
@@ -30,11 +30,6 @@ _PHASE_OF_GATE = {
 def phase_of_gate(gate: str) -> str:
     """The phase at which a wave that failed this gate resumes; everything not listed is implementation's."""
     return _PHASE_OF_GATE.get(gate, "implementation")
-
-
-def stage_of_phase(phase: str | None) -> str | None:
-    """Key of the closure stage that a phase resumes at, None for design, implementation and completed."""
-    return STAGE_OF_PHASE.get(phase or "")
 
 
 def phase_of_stage(key: str) -> str | None:

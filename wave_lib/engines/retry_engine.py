@@ -340,14 +340,13 @@ def reason_buckets(facts: RetryFacts, selected: Collection[str]) -> dict[str, bo
     def touches(resolution: RelaunchResolution | None) -> bool:
         return resolution is not None and bool(set(resolution.selected_agent_ids).intersection(selected))
 
-    failed = {str(failure.get("agentId")) for failure in facts.failures}
-    closure_failed = failed.intersection(facts.bindings.closure_agents)
+    failed = {str(failure.get("agentId")) for failure in facts.failures if failure["statusCode"] != SIBLING_PENDING}
     return {
         "clarification": touches(_clarification_targets(facts)),
         "helperAssignment": touches(_helper_assignees(facts)),
         "dependency": touches(_dependency_assignees(facts)),
         "blocker": touches(_blocker_agents(facts)),
-        "closureGate": bool(closure_failed.intersection(selected)),
+        "closureGate": bool(failed.intersection(selected)),
         "sharedComponentSiblingWait": touches(_waited_on(facts)),
     }
 
