@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..state.contradiction_entity import is_unresolved
 from ..state.coordination_records import (
     closure_clarification,
     record_blocks_wave,
@@ -412,10 +411,3 @@ def _wave_state(phase: str) -> str:
     if phase == "completed":
         return "completed"
     return "blocked" if phase in ("blocked", "clarifying") else "running"
-
-
-def unresolved_blocking(contradictions: Sequence[JsonObject]) -> list[str]:
-    """Ids of contradictions that hold closure back."""
-    return [
-        item["contradictionId"] for item in contradictions if is_unresolved(item) and item["severity"] == "blocking"
-    ]

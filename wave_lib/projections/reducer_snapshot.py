@@ -76,7 +76,8 @@ def comparable_gate(gate: Mapping[str, Any] | None) -> JsonObject | None:
     """A gate reduced to what has to agree."""
     if gate is None:
         return None
-    return {**{key: gate.get(key) for key in _GATE_KEYS}, "waitingOnAgentIds": sorted(gate.get("waitingOnAgentIds") or ())}
+    waiting = sorted(gate.get("waitingOnAgentIds") or ())
+    return {**{key: gate.get(key) for key in _GATE_KEYS}, "waitingOnAgentIds": waiting}
 
 
 def shadow_diff(compatibility: Mapping[str, Any], reducer: Mapping[str, Any]) -> JsonObject:
