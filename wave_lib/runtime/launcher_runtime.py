@@ -223,8 +223,9 @@ def starter(ctx: WaveContext, run: AgentRun, stage_key: str | None = None) -> Ca
             report.agent_state(ctx, run.agent_id, "launching", "Launching closure sweep" if stage_key else "")
             handle = agent_sessions.start_agent(start_request(ctx, run, prepare_agent(ctx, run)))
         run.launched_attempt = ctx.attempt
-        run.handle = handle
         ctx.lane.live_agents[handle.runtime_path] = handle
+        if handle.adopted:
+            report.agent_adopted(ctx, handle)
         return handle
 
     return start

@@ -41,10 +41,8 @@ def reconcile_only(lane: LaneRun) -> int:
             console.say(f"[reconcile] removed stale launcher lock: {paths.rel(paths.launcher_lock)}")
         stale = session_supervisor.mark_stale_dashboards(paths, ())
         if stale:
-            files = ", ".join(paths.rel(path) for _, path in stale)
-            console.say(
-                f"[reconcile] marked stale dashboard artifacts for wave(s) {wave_list(wave for wave, _ in stale)}: {files}"
-            )
+            files, waves = ", ".join(paths.rel(path) for _, path in stale), wave_list(wave for wave, _ in stale)
+            console.say(f"[reconcile] marked stale dashboard artifacts for wave(s) {waves}: {files}")
         launch_selection.load(lane)
         launch_selection.readable_run_state(lane)
         launch_selection.validate(lane)

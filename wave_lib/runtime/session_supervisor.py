@@ -178,7 +178,8 @@ def cancel_lost_attempts(paths: LanePaths, waves: Iterable[int], supervision: Su
                 "attempt",
                 attempt["attemptId"],
                 "cancelled",
-                {"state": "cancelled", "detail": "launcher lost", "attemptNumber": attempt.get("attemptNumber")},
+                {"state": "cancelled", "detail": "launcher lost", "attemptNumber": attempt["attemptNumber"]},
+                attempt=attempt["attemptNumber"],
             )
 
 

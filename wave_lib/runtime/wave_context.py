@@ -157,7 +157,6 @@ class AgentRun:
             self.history_dir = os.path.join(agents_dir, "history")
         self.session_name = paths.session_name(wave, agent.slug)
         self.launched_attempt: int | None = None
-        self.handle: AgentHandle | None = None
         self.materialised: tuple[object, object] = (None, None)  # launch id and end of the run that has its envelope
 
     @property

@@ -1,4 +1,4 @@
-"""Telling everybody what happens to a wave: control-plane events, journal, dashboards, the orchestrator board, the console.
+"""Telling everybody what happens to a wave: control-plane events, journal, dashboards, orchestrator board, console.
 
 Holds:       nothing.
 Writes:      `wave_run`, `attempt`, `agent_run` and `gate` events, the journal, the dashboards, the board.
@@ -202,30 +202,30 @@ def agent_run(ctx: WaveContext, run: AgentRun, action: str, number: int, data: J
 
 
 def agent_running(ctx: WaveContext, handle: AgentHandle, record: Mapping[str, Any]) -> None:
-    """The runner reported `running`: event (not for adopted agents), dashboard, journal. Spec: LAUNCH 8.2 (11, 12)."""
+    """The runner reported `running`: event, dashboard, journal. Spec: LAUNCH 8.2 (11, 12)."""
     run = ctx.runs[handle.agent_id]
-    if handle.adopted:
-        event(ctx, "info", "Adopted the running process of an earlier launcher", run.agent_id)
-    else:
-        agent_run(
-            ctx,
-            run,
-            "started",
-            handle.attempt,
-            {
-                "sessionName": run.session_name,
-                "promptPath": ctx.paths.rel(run.prompt_path),
-                "startedAt": record.get("executorStartedAt") or record.get("startedAt"),
-            },
-        )
-        event(ctx, "info", "Launched via process backend", run.agent_id)
+    data = {
+        "sessionName": run.session_name,
+        "promptPath": ctx.paths.rel(run.prompt_path),
+        "startedAt": record.get("executorStartedAt") or record.get("startedAt"),
+    }
+    agent_run(ctx, run, "started", handle.attempt, data)
+    event(ctx, "info", "Launched via process backend", run.agent_id)
+    ctx.lane.console.say(f"[wave {ctx.number}] {run.agent_id} started on {run.executor.get('id')}")
+    _now_running(ctx, run, "attempt-running")
+
+
+def agent_adopted(ctx: WaveContext, handle: AgentHandle) -> None:
+    """What an earlier launcher started goes on, or has ended meanwhile: no second `started`. Spec: SUP 10.3."""
+    run = ctx.runs[handle.agent_id]
+    event(ctx, "info", "Adopted from an earlier launcher", run.agent_id)
+    ctx.lane.console.say(f"[wave {ctx.number}] {run.agent_id} was adopted from an earlier launcher")
+    _now_running(ctx, run, "adopting")
+
+
+def _now_running(ctx: WaveContext, run: AgentRun, phase: str) -> None:
     agent_state(ctx, run.agent_id, "running", "Session launched")
-    journal(
-        ctx,
-        "adopting" if handle.adopted else "attempt-running",
-        selectedAgentIds=ctx.selected,
-        launchedAgentIds=ctx.launched_ids(),
-    )
+    journal(ctx, phase, selectedAgentIds=ctx.selected, launchedAgentIds=ctx.launched_ids())
 
 
 def agent_resumed(ctx: WaveContext, handle: AgentHandle) -> None:
