@@ -1,4 +1,11 @@
-"""Doctor's checks of services outside: brokers, tokens, leases, `.env.local`. Sends nothing. Spec: PROV 2.1, 3.5."""
+"""Doctor's checks of services outside: brokers, tokens, leases, `.env.local`. No request is sent.
+
+Holds:       for an instant a `git ls-files`.
+Writes:      nothing.
+When killed: nothing is lost.
+
+Spec: PROV 2.1, 3.5.
+"""
 
 from __future__ import annotations
 
