@@ -74,7 +74,7 @@ class LaunchLab:
         for number in range(waves):
             agents = _QA.format(wave=number) + "\n" + "\n".join(_WORKER.format(agent=agent) for agent in workers)
             self.write(f"docs/plans/waves/wave-{number}.md", f"# Wave {number} - Small\n\n{agents}")
-        # Every invocation is noted before and after, so that a test sees who ran, how often and at the same time as whom.
+        # Every invocation is noted before and after: a test sees who ran, how often, and beside whom.
         self.write(
             "agents/run.sh",
             'cat > /dev/null\necho "start $1 $2" >> agents/log\n. "./agents/$1.sh"\necho "end $1 $2" >> agents/log\n',

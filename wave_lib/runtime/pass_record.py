@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def record_pass(ctx: WaveContext, facts: WaveFacts, snapshot: GateSnapshot) -> None:
     """Trace bundle and gate event of the pass at hand. Spec: LAUNCH 7.4 step 8."""
-    ctx.reduced = reduced_state.reduce(ctx, facts)
+    ctx.reduced = reduced_state.reduce(ctx, facts, snapshot)
     for agent_id, decision in gate_engine.adjudications(facts).items():
         closure_adjudication.write_adjudication(
             ctx.paths, ctx.number, ctx.attempt, agent_id, decision.to_json(), now_iso()

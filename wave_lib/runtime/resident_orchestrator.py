@@ -59,8 +59,10 @@ def start(ctx: WaveContext) -> None:
 def executor_state(ctx: WaveContext) -> dict[str, Any]:
     """A copy of the first executor of the launcher's mode, else of any agent. Spec: SUP 15.7."""
     mode = ctx.lane.default_executor
-    states = [run.executor for run in ctx.runs.values() if run.executor]
-    chosen = next((state for state in states if state.get("id") == mode), states[0] if states else {"id": mode})
+    states: list[dict[str, Any]] = [run.executor for run in ctx.runs.values() if run.executor]
+    chosen: dict[str, Any] = next(
+        (state for state in states if state.get("id") == mode), states[0] if states else {"id": mode}
+    )
     budget = dict(chosen.get("budget") or {})
     budget["minutes"] = max(int(budget.get("minutes") or 0), ctx.lane.options.timeout_minutes)
     return {**chosen, "role": "orchestrator", "selectedBy": "resident-orchestrator", "budget": budget}

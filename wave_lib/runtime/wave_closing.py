@@ -37,7 +37,7 @@ def complete_wave(ctx: WaveContext, result: PassResult) -> None:
     finish_completion(ctx, snapshot)
     if result.snapshot is not None:  # the reduced state knows now that the wave is completed
         fact_collection.refresh(ctx)
-        reduced_state.reduce(ctx, fact_collection.collect_wave_facts(ctx))
+        reduced_state.reduce(ctx, fact_collection.collect_wave_facts(ctx), result.snapshot)
 
 
 def finish_completion(ctx: WaveContext, snapshot: JsonObject | None) -> None:
