@@ -71,11 +71,9 @@ class Identity(NamedTuple):
 @functools.cache
 def this_host() -> Host:
     """The host context (SUP 3.1), read once."""
-    from hashlib import sha256
-
     hostname = os.uname().nodename
     machine = _first_line("/etc/machine-id") or _first_line("/var/lib/dbus/machine-id") or _sysctl("kern.uuid")
-    host_id = sha256((machine or hostname).encode()).hexdigest()[:16]
+    host_id = _sha256_hex((machine or hostname).encode())[:16]
     try:
         namespace = str(os.stat("/proc/self/ns/pid").st_ino)
     except OSError:
@@ -184,6 +182,17 @@ def _output(argv: list[str]) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
+
+
+def _sha256_hex(data: bytes) -> str:
+    """As `hashlib` does it, which would load OpenSSL: 3.6 MB and some milliseconds in each of hundreds of runners."""
+    for name in ("_sha2", "_sha256", "hashlib"):  # CPython from 3.12 on, before, and whatever else
+        try:
+            digest: str = __import__(name).sha256(data).hexdigest()
+            return digest
+        except (ImportError, AttributeError):
+            continue
+    raise RuntimeError("this Python knows no SHA-256")
 
 
 def _first_line(path: str) -> str | None:

@@ -16,17 +16,16 @@ TAIL_BYTES = 64 * 1024
 _HEAD_BYTES = 64 * 1024
 _SHORTEST_ECHO = 16  # a shorter "copy" of the prompt would be a coincidence
 
-_LIMITED = re.compile(
+# Patterns are compiled when they are first used (`re` keeps them): hundreds of runners start at once.
+_LIMITED = (
     rb"(?i)429 too many requests|exceeded retry limit|last status: 429|rate limit|rate_limit_(?:error|exceeded)"
     rb"|hit your (?:[\w-]+ )?limit|usage limit reached"
     # Claude reports its allowance in every run; only an event that does not say "allowed" is news.
     rb'|"type":\s*"rate_limit_event"(?![^\n]*"status":\s*"allowed)'
 )
-_ROLE_MARKER = re.compile(
-    rb"\[wave-(?:proof|doc-delta|doc-closure|component|design|integration|security|eval|gate|verdict)\]"
-)
-_RESET_EPOCH = re.compile(rb'(?:limit reached\||"resets_?[aA]t":\s*)(1\d{9})\b')
-_RESET_CLOCK = re.compile(rb"(?i)resets (?:at )?(\d{1,2})(?::(\d{2}))?\s*(am|pm)?\s*\(([A-Za-z0-9_+/-]+)\)")
+_ROLE_MARKER = rb"\[wave-(?:proof|doc-delta|doc-closure|component|design|integration|security|eval|gate|verdict)\]"
+_RESET_EPOCH = rb'(?:limit reached\||"resets_?[aA]t":\s*)(1\d{9})\b'
+_RESET_CLOCK = rb"(?i)resets (?:at )?(\d{1,2})(?::(\d{2}))?\s*(am|pm)?\s*\(([A-Za-z0-9_+/-]+)\)"
 
 
 def echo_ranges(log_path: str, offset: int, prompt_path: str | None) -> list[list[int]]:
@@ -62,18 +61,18 @@ def limited(log_path: str, offset: int, ranges: list[list[int]], code: int, patt
     `code` is 0 for success; a success counts as limited only when the agent printed no role marker at all.
     """
     tail = own_output(log_path, offset, ranges, TAIL_BYTES)
-    if not _LIMITED.search(tail) and not any(re.search(pattern.encode(), tail, re.I) for pattern in patterns):
+    if not re.search(_LIMITED, tail) and not any(re.search(pattern.encode(), tail, re.I) for pattern in patterns):
         return False
-    return code != 0 or not _ROLE_MARKER.search(own_output(log_path, offset, ranges))
+    return code != 0 or not re.search(_ROLE_MARKER, own_output(log_path, offset, ranges))
 
 
 def limited_until(log_path: str, offset: int, ranges: list[list[int]], now: float) -> float | None:
     """When the allowance is back, in seconds since 1970; None when the output does not say."""
     tail = own_output(log_path, offset, ranges, TAIL_BYTES)
-    stamps = _RESET_EPOCH.findall(tail)
+    stamps = re.findall(_RESET_EPOCH, tail)
     if stamps:
         return float(stamps[-1])
-    clocks = _RESET_CLOCK.findall(tail)
+    clocks = re.findall(_RESET_CLOCK, tail)
     return _next_clock(clocks[-1], now) if clocks else None
 
 

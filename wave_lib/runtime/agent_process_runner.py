@@ -174,7 +174,7 @@ class AgentRunner:
             argv = self._argv()
             remove(self.files.exit)
             # The record must name the try and its session before anything of it can exist.
-            self._write_record()
+            self._write_record(durable=True)
             stdin_path = self._prompt_path()
             stdin = os.open(stdin_path, os.O_RDONLY | os.O_CLOEXEC) if stdin_path else None
         except OSError:
@@ -487,9 +487,10 @@ class AgentRunner:
         except DiskError:
             pass
 
-    def _write_record(self) -> None:
+    def _write_record(self, durable: bool = False) -> None:
+        """Write the record. Only what must outlive the machine, not just this process, is flushed to the disk."""
         self.record.update(lastHeartbeatAt=now_iso(), heartbeatSeq=int(self.record.get("heartbeatSeq") or 0) + 1)
-        self._persist(lambda: write_json(self.files.runtime, self.record))
+        self._persist(lambda: write_json(self.files.runtime, self.record, durable=durable))
 
     def _persist(self, write: Callable[[], object]) -> None:
         """A full disk is waited out, up to ten minutes: an outcome that is not written would be lost. Spec: SUP 13."""
@@ -519,7 +520,10 @@ def _found_program(program: str, search_path: str, cwd: str) -> str:
 
 def _uuid5(namespace: str, name: str) -> str:
     """A name-based UUID (version 5), without importing `uuid`."""
-    from hashlib import sha1
+    try:
+        from _sha1 import sha1  # `hashlib` would load OpenSSL into every runner
+    except ImportError:
+        from hashlib import sha1
 
     raw = bytearray(sha1(namespace.encode() + b"\0" + name.encode()).digest()[:16])
     raw[6] = raw[6] & 0x0F | 0x50

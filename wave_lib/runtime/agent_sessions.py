@@ -148,7 +148,8 @@ def start_agent(request: AgentStart) -> AgentHandle:
     try:
         _put_old_files_away(files, request)
         record = _first_record(request)
-        write_json(files.runtime, record)
+        # The runner flushes the record to the disk before the executor exists; until then this is enough.
+        write_json(files.runtime, record, durable=False)
         return _spawn_runner(request, files, record, tree)
     finally:
         tree.close()
@@ -250,7 +251,7 @@ def _spawn_runner(
             _fill_lease_pipe(lease_write, request.leases)
             lease_write = None
         payload = _payload(request, record, {"treeLockFd": tree.fd, "readyFd": said, "leasePipeFd": lease_read}, resume)
-        write_json(payload["payloadPath"], payload)
+        write_json(payload["payloadPath"], payload, durable=False)
         output = open_log(request.log_path)  # a runner that cannot even start says why where people look
         try:
             argv = [*self_command(), "agent-runner", payload["payloadPath"]]
