@@ -125,7 +125,11 @@ def untrusted(text: str) -> str:
 
 
 def build_execution_prompt(request: PromptRequest) -> str:
-    """The whole prompt of one agent: the sections of COORD 23.2 in order, the empty ones left out."""
+    """The whole prompt of one agent: the sections of COORD 23.2 in order, the empty ones left out.
+
+    The local executor reads identity, role ids, targets, components and deliverables out of it: their wording is that
+    of SUP 17.7.
+    """
     duties = has_implementation_duties(request)
     sections = [
         f"Working directory: {request.paths.root}",
@@ -141,13 +145,13 @@ def build_execution_prompt(request: PromptRequest) -> str:
             [f"{item.component_id}: {item.target_level}" for item in request.wave.component_promotions],
         ),
         _eval_targets(request),
-        _bullets("Components you own:", _owned_components(request.agent)) if duties else "",
+        _bullets("Components you own in this wave:", _owned_components(request.agent)) if duties else "",
         _deliverables(request),
         _design_packets(request),
         _bullets("Proof artifacts required:", _proof_artifacts(request.agent)) if duties else "",
         _skills(request),
         _context7(request.context7),
-        f"Assigned prompt:\n\n{fenced(request.agent.prompt.strip(), 'text')}",
+        f"Assigned implementation prompt:\n\n{fenced(request.agent.prompt.strip(), 'text')}",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -164,8 +168,10 @@ def _role_model(request: PromptRequest) -> str:
             "",
             "- The launcher schedules agents, keeps the shared facts and decides when the wave is done.",
             "- You execute one assignment; what you claim counts only with the evidence the markers ask for.",
-            f"- Roles of this wave: cont-QA {bindings.cont_qa}, cont-EVAL {bindings.cont_eval}, "
-            f"integration {bindings.integration}, documentation {bindings.documentation}.",
+            f"- cont-QA agent id: {bindings.cont_qa}",
+            f"- cont-EVAL agent id: {bindings.cont_eval}",
+            f"- Integration steward agent id: {bindings.integration}",
+            f"- Documentation steward agent id: {bindings.documentation}",
             f"- Your executor: {request.executor_id}.",
         ]
     )
@@ -174,7 +180,7 @@ def _role_model(request: PromptRequest) -> str:
 def _identity(request: PromptRequest) -> str:
     agent = request.agent
     lines = [
-        f"You are running Wave {request.wave.wave} / Agent {agent.agent_id}: {agent.title}.",
+        f"You are the Wave executor running Wave {request.wave.wave} / Agent {agent.agent_id}: {agent.title}.",
         "Wave mode is on: other agents work in this repository at the same time.",
     ]
     if request.board_path:
@@ -249,28 +255,29 @@ def _eval_targets(request: PromptRequest) -> str:
     targets = request.wave.eval_targets
     if not targets:
         return ""
-    lines = ["Eval targets:", ""]
+    lines = ["Eval targets for this wave:"]
     if request.catalog_path:
         lines.append(f"- Benchmark catalog: {request.paths.rel(request.catalog_path)}")
     for target in targets:
         if target.selection == "delegated":
             allowed = request.catalog.benchmarks_of(target.benchmark_family or "") if request.catalog else ()
-            chosen = f"delegated family {target.benchmark_family} (allowed: {', '.join(allowed) or 'see the catalog'})"
+            listed = f" allowed-benchmarks={','.join(allowed)}" if allowed else ""
+            chosen = f"selection=delegated benchmark-family={target.benchmark_family}{listed}"
         else:
-            chosen = f"pinned benchmarks {', '.join(target.benchmarks)}"
-        lines.append(f"- {target.id}: {chosen}; objective: {target.objective}; threshold: {target.threshold}")
+            chosen = f"selection=pinned benchmarks={','.join(target.benchmarks)}"
+        lines.append(f"- {target.id}: {chosen} objective={target.objective} threshold={target.threshold}")
     lines.append("- The cont-EVAL agent reports them with its `[wave-eval]` marker.")
     return "\n".join(lines)
 
 
 def _owned_components(agent: Agent) -> list[str]:
-    return [f"{item}: {agent.component_targets.get(item) or 'no target level'}" for item in agent.components]
+    return [f"{item}: {level}" if (level := agent.component_targets.get(item)) else item for item in agent.components]
 
 
 def _deliverables(request: PromptRequest) -> str:
     if request.design_pass and roles.is_design_agent(request.agent, request.bindings.roles):
         return ""
-    return _bullets("Deliverables required:", request.agent.deliverables)
+    return _bullets("Deliverables required for this agent:", request.agent.deliverables)
 
 
 def _design_packets(request: PromptRequest) -> str:
