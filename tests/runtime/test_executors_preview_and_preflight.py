@@ -126,6 +126,13 @@ def test_preflight_failures(profile: LaneProfile, tmp_path: Path, monkeypatch: p
         preflight_wave(bypass, profile, str(tmp_path), available=lambda name: True, user_id=0)
     assert caught.value.key == "claude-bypass-as-root" and "allowRootBypass" in caught.value.remedy
     assert preflight_wave(bypass, profile, str(tmp_path), available=lambda name: True, user_id=1000).warnings == ()
+    wrapper = tmp_path / "claude"
+    wrapper.write_text('#!/bin/sh\nexec setpriv --reuid=1000 claude "$@"\n')
+    wrapper.chmod(0o755)
+    wrapped = agent("A1", "claude", profile)
+    wrapped.executor_resolved["claude"]["command"] = str(wrapper)  # type: ignore[index]
+    found = preflight_wave(wave_of(wrapped), profile, str(tmp_path), available=lambda name: True, user_id=0)
+    assert len(found.warnings) == 1 and "as root" in found.warnings[0]
     sticky = agent("A1", "codex", profile, fallbacks=["claude"], retryPolicy="sticky")
     assert fallback_chain(sticky.executor_resolved or {}) == []
 

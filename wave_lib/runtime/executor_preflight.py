@@ -50,13 +50,29 @@ def command_available(command: str | None, root: str, search_path: str | None = 
     program = command_words(command, root)[0]
     if not program:
         return False
+    return _program_path(program, root, search_path) is not None
+
+
+def _program_path(program: str, root: str, search_path: str | None = None) -> str | None:
+    """The executable file that a command's first word names, or None."""
     if "/" in program:
         path = os.path.join(root, program)
-        return os.path.isfile(path) and os.access(path, os.X_OK)
+        return path if os.path.isfile(path) and os.access(path, os.X_OK) else None
     import shutil
 
-    path_text = os.environ.get("PATH") if search_path is None else search_path
-    return shutil.which(program, path=path_text) is not None
+    return shutil.which(program, path=os.environ.get("PATH") if search_path is None else search_path)
+
+
+def is_wrapper_script(command: str, root: str) -> bool:
+    """Whether a command is somebody's own script around a vendor CLI: it may do there what Wave cannot know of."""
+    path = _program_path(command_words(command, root)[0], root)
+    if path is None or "claude-code" in os.path.realpath(path):
+        return False
+    try:
+        with open(path, "rb") as handle:
+            return handle.read(2) == b"#!"
+    except OSError:
+        return False
 
 
 def fallback_chain(resolved: dict[str, Any]) -> list[str]:
@@ -109,7 +125,7 @@ def preflight_wave(
             switched.append(agent.agent_id)
         moved = wave.agent(agent.agent_id)
         assert moved is not None
-        warnings += _agent_checks(moved, os.geteuid() if user_id is None else user_id)
+        warnings += _agent_checks(moved, root, os.geteuid() if user_id is None else user_id)
     return Preflight(wave, tuple(switched), tuple(dict.fromkeys(warnings)))
 
 
@@ -146,13 +162,18 @@ def _switched(wave: Wave, agent: Agent, profile: LaneProfile, is_there: Callable
     )
 
 
-def _agent_checks(agent: Agent, user_id: int) -> list[str]:
-    """Failures and warnings that need no program to be run. Spec: SUP 17.4, 17.9."""
+def _agent_checks(agent: Agent, root: str, user_id: int) -> list[str]:
+    """Failures and warnings that need no program to be run. Spec: SUP 17.4, 17.9.
+
+    Claude refuses its permission bypass as root; a wrapper script may drop root first, so there it is a warning.
+    """
     resolved = agent.executor_resolved or {}
     if resolved["id"] == "claude":
         claude = resolved["claude"]
         bypass = claude.get("permissionMode", "bypassPermissions") == "bypassPermissions"
         if bypass and user_id == 0 and not claude.get("allowRootBypass") and os.environ.get("IS_SANDBOX") != "1":
+            if is_wrapper_script(claude.get("command") or "claude", root):
+                return [f"Agent {agent.agent_id}: Claude itself refuses permissionMode bypassPermissions as root"]
             raise WaveError(
                 f"Agent {agent.agent_id}: Claude refuses permissionMode bypassPermissions as root",
                 remedy="set executors.claude.allowRootBypass true in a sandbox, or another permissionMode",
