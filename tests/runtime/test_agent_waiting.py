@@ -116,6 +116,7 @@ def test_a_frozen_runner_is_ended_after_the_deadline(
     lab: Lab, loop: EventLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wave_lib.runtime.agent_waiting.BACKSTOP_SECONDS", 0.2)
+    monkeypatch.setattr("wave_lib.runtime.agent_waiting.HEARTBEAT_CHECK_SECONDS", 0.3)
     handle = lab.start("sleep 60", timeout_seconds=0.5, grace_seconds=0.2)
     record = lab.running(handle)
     os.kill(record["runnerPid"], 19)

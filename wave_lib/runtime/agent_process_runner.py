@@ -521,7 +521,7 @@ def _found_program(program: str, search_path: str, cwd: str) -> str:
 def _uuid5(namespace: str, name: str) -> str:
     """A name-based UUID (version 5), without importing `uuid`."""
     try:
-        from _sha1 import sha1  # `hashlib` would load OpenSSL into every runner
+        sha1 = __import__("_sha1").sha1  # `hashlib` would load OpenSSL into every runner
     except ImportError:
         from hashlib import sha1
 

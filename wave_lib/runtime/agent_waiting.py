@@ -307,6 +307,9 @@ class AgentWait:
     def _check_runners(self) -> None:
         """A safety net for agents whose end no event told of."""
         for active in list(self._active.values()):
+            record = read_object(active.handle.runtime_path) or {}
+            if record.get("terminalDisposition") == "running" and active.handle.ready_fd is not None:
+                self._now_running(active)  # the runner froze before it could tell: its deadline runs all the same
             if not locks.held(files_of(active.handle.runtime_path).runner_lock):
                 self._look(active)
 
