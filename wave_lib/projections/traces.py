@@ -161,7 +161,7 @@ def _write_documents(
         documents["proofRegistry"] = registry
     if inputs.facts.corridor is not None:
         documents["corridor"] = inputs.facts.corridor
-    if inputs.facts.matrix is not None and inputs.wave.component_promotions:
+    if inputs.facts.matrix is not None:
         documents["componentMatrix"] = matrix_to_json(inputs.facts.matrix)
     for key, document in documents.items():
         write_json(os.path.join(stage, ARTIFACTS[key][0]), document, durable=False)
@@ -176,9 +176,8 @@ def _copy_canonical(stage: str, inputs: TraceInputs) -> None:
         "integrationMarkdown": paths.integration_report(number),
         "feedbackTriage": paths.triage_log(number),
         "pendingHuman": paths.pending_human(number),
+        "componentMatrixMarkdown": paths.component_matrix_doc,
     }
-    if inputs.wave.component_promotions:
-        copied["componentMatrixMarkdown"] = paths.component_matrix_doc
     if inputs.wave.eval_targets:
         copied["benchmarkCatalog"] = paths.benchmark_catalog
     for key, source in copied.items():

@@ -16,7 +16,7 @@ from ..definition.lane_profile import gate_mode
 from ..engines import closure_engine, gate_engine
 from ..engines.closure_engine import STAGES, StagePlan, Verdict
 from ..state import coordination_store
-from . import corridor_step, fact_collection
+from . import fact_collection
 from . import wave_reporting as report
 
 if TYPE_CHECKING:
@@ -86,8 +86,6 @@ def _first_unproven(sweep: Sweep, start: str) -> str:
     for plan in sweep.plans:
         if not closure_engine.earlier(plan.stage.key, start):
             return start
-        if plan.stage.key == "security-review":
-            corridor_step.materialise(sweep.ctx)
         gate, advisory = _judge(sweep, plan)
         if not gate.ok and not advisory and (plan.agent_ids or plan.required or plan.stage.key == "security-review"):
             return plan.stage.key
@@ -100,11 +98,9 @@ def _run_stage(sweep: Sweep, plan: StagePlan) -> bool:
     """One stage; False ends the sweep. Spec: LAUNCH 10.3."""
     ctx = sweep.ctx
     fact_collection.refresh(ctx)  # 1
-    if plan.stage.key in ("security-review", "integration") and corridor_step.materialise(ctx):  # 2
-        fact_collection.refresh(ctx)
     if plan.stage.key == "security-review" and not _corridor_allows(sweep, plan):
         return False
-    if _fast_path(sweep, plan):
+    if _fast_path(sweep, plan):  # 2
         return True
     if not plan.agent_ids:  # 3
         verdict = closure_engine.judge_empty_stage(plan, gate_mode(ctx.lane.profile.validation, ctx.number))

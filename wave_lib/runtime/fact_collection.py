@@ -133,7 +133,6 @@ def collect_wave_facts(ctx: WaveContext, **sweep: Any) -> WaveFacts:
         catalog=catalog,
         catalog_error=catalog_error,
         derived=ctx.derived,
-        corridor=ctx.corridor,
         corridor_config=provider,
         contradictions=tuple(state.contradictions.values()),
         bad_log_lines=tuple(str(line) for line in (*log.bad_lines, *state.bad_lines)),

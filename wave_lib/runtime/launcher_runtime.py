@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..base.errors import ConfigError
 from ..base.files import read_text, remove, write_text
 from ..base.processes import self_command
 from ..definition.roles import is_design_agent, is_docs_only_design
@@ -46,8 +47,14 @@ def prepare_agent(ctx: WaveContext, run: AgentRun) -> LaunchSpec:
         spec, env_stripped=ctx.lane.profile.executors.get("env", {}).get("strip") or (), skills=preview_skills(agent)
     )
     write_launch_preview(run.overlay_dir, preview)
+    if ctx.lane.options.dry_run:
+        for text in (*spec.warnings, *spec.problems):
+            ctx.lane.console.warn(f"[dry-run] warning: {run.agent_id}: {text}")
+        return spec
     for warning in spec.warnings:
         report.event(ctx, "warn", warning, run.agent_id)
+    if spec.problems:
+        raise ConfigError(spec.problems[0], where=f"agent {run.agent_id}")
     return spec
 
 

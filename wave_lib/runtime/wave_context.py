@@ -189,7 +189,6 @@ class WaveContext:
         self.pre_completed: tuple[str, ...] = ()  # agents whose earlier result stands (LAUNCH 11.1)
         self.derived: DerivedState | None = None
         self.derived_context: DerivedContext | None = None
-        self.corridor: dict[str, Any] | None = None
         self.dashboard: dict[str, Any] = {}
         self.auto_satisfied_stages: tuple[str, ...] = ()
         self.skipped_stages: tuple[str, ...] = ()
@@ -199,7 +198,6 @@ class WaveContext:
         self.seen_feedback: dict[str, str] = {}
         self.resident: AgentHandle | None = None
         self.resident_reported = False
-        self.corridor_attempt: int | None = None
         self.alerted: set[tuple[str, str]] = set()
         self.reduced: dict[str, Any] | None = None
         self.gate_snapshot: dict[str, Any] | None = None

@@ -50,6 +50,7 @@ class LaunchSpec(NamedTuple):
     limits: Mapping[str, Any]
     overlay: Mapping[str, str]
     warnings: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()  # what makes a start pointless now; a dry run only tells of them
     session: AgentSession | None = None
     fail_pattern: str | None = None  # a line of output that fails the try, with this exitReason:
     fail_reason: str = "failed"

@@ -37,7 +37,7 @@ _SCHEMA = "https://opencode.ai/config.json"
 
 
 def build(context: LaunchContext) -> LaunchSpec:
-    """How to start OpenCode for this agent. Raises ConfigError for a missing file or an `attach` that is no URL."""
+    """How to start OpenCode. A missing file is a problem of the spec; ConfigError for an `attach` that is no URL."""
     opencode = context.executor["opencode"]
     warnings = _warnings(opencode)
     name = agent_name(context)
@@ -66,6 +66,7 @@ def build(context: LaunchContext) -> LaunchSpec:
         ),
         overlay={AGENT_PROMPT_FILE: harness_text(context) + "\n", CONFIG_FILE: json_text(config)},
         warnings=tuple(warnings),
+        problems=_missing_files(context),
         session=_session(words, flags) if context.resume_sessions and opencode.get("format") == "json" else None,
         fail_pattern=r"(?im)^.*\bagent\b.*\bnot found\b.*\bdefault agent\b",
         fail_reason="opencode-agent-missing",
@@ -98,16 +99,17 @@ def _flags(context: LaunchContext, name: str) -> list[str]:
 
 
 def _files(context: LaunchContext) -> list[str]:
-    """Configured files, then every file of the skill bundles; the CLI aborts on a missing one, so they are checked."""
+    """Configured files, then every file of the skill bundles; the CLI aborts on a missing one (`_missing_files`)."""
     files = list(context.executor["opencode"].get("files") or ())
     for bundle in skill_bundles(context):
         files += [bundle.get("manifestPath"), bundle.get("skillPath"), bundle.get("adapterPath")]
         files += bundle.get("referencePaths") or ()
-    wanted = unique(path for path in files if path)
-    for path in wanted:
-        if not os.path.exists(os.path.join(context.root, path)):
-            raise ConfigError(f"opencode file not found: {path}", remedy="correct executors.opencode.files")
-    return wanted
+    return unique(path for path in files if path)
+
+
+def _missing_files(context: LaunchContext) -> tuple[str, ...]:
+    missing = (path for path in _files(context) if not os.path.exists(os.path.join(context.root, path)))
+    return tuple(f"opencode file not found: {path}; correct executors.opencode.files" for path in missing)
 
 
 def _config(context: LaunchContext, name: str) -> dict[str, Any]:
