@@ -29,10 +29,10 @@ _PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end generated -->
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    """A markdown table; `|` inside a cell is escaped."""
+    """A markdown table; a bar inside a cell is escaped."""
     columns = list(head)
-    lines = [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
-    return lines + [f"| {' | '.join(cell.replace('|', '\\|') for cell in row)} |" for row in rows]
+    escaped = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    return [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *escaped)]
 
 
 def code(text: str) -> str:
