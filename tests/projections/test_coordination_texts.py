@@ -64,7 +64,8 @@ def test_readers_write_nothing(tmp_path: Path) -> None:
 
 
 def test_a_record_appears_once(tmp_path: Path) -> None:
-    asked = rec(id="only-once", kind="clarification-request", agentId="A2", targets=["agent:A1"], artifactRefs=["src/one.js"])
+    raw = {"id": "only-once", "kind": "clarification-request", "agentId": "A2", "targets": ["agent:A1"]}
+    asked = rec(**raw, artifactRefs=["src/one.js"])
     text = build_inbox(AGENTS[0], derive(tmp_path, asked))
     assert text.count("id=only-once:") == 1
     assert "only-once" in section(text, "Targeted open coordination")
