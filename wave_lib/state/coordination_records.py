@@ -342,9 +342,9 @@ def is_seed_request(record: Mapping[str, Any]) -> bool:
 
 def is_seed(record: Mapping[str, Any]) -> bool:
     """Bookkeeping of the launcher: seed requests, component promotions, the integration-summary seed. Spec: COORD 5."""
-    return is_seed_request(record) or (
-        record.get("source") == "launcher" and _SEED_OTHER.fullmatch(text(record.get("id"))) is not None
-    )
+    if record.get("source") != "launcher":
+        return False
+    return is_seed_request(record) or _SEED_OTHER.fullmatch(text(record.get("id"))) is not None
 
 
 def is_agent_request_seed(record: Mapping[str, Any]) -> bool:
