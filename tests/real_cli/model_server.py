@@ -1,0 +1,138 @@
+"""A scripted model on loopback: every request is answered with one fixed text, in the form the asking CLI expects.
+
+Speaks the Anthropic Messages API and the OpenAI Responses and Chat Completions APIs, streaming. No account, no network.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from typing import Any
+
+
+class ModelServer:
+    """`url` is where it listens; `asked` collects (path, body) of every request. Use as a context."""
+
+    def __init__(self, answer: str) -> None:
+        self.answer = answer
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        model = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def do_POST(self) -> None:
+                size = int(self.headers.get("Content-Length") or 0)
+                try:
+                    body = json.loads(self.rfile.read(size) or b"{}")
+                except ValueError:
+                    body = {}
+                model.asked.append((self.path, body))
+                self.reply(*model.respond(self.path.partition("?")[0], body))
+
+            def do_GET(self) -> None:
+                self.reply("application/json", json.dumps({"data": [], "models": []}))
+
+            def do_HEAD(self) -> None:
+                self.reply("text/plain", "")
+
+            def reply(self, kind: str, text: str) -> None:
+                data = text.encode()
+                self.send_response(200)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(data)
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> ModelServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def respond(self, path: str, body: dict[str, Any]) -> tuple[str, str]:
+        """(content type, body) of the answer to one request."""
+        if path.endswith("/count_tokens"):
+            return "application/json", json.dumps({"input_tokens": 10})
+        if path.endswith("/responses"):
+            return "text/event-stream", events(responses(self.answer))
+        if path.endswith("/chat/completions"):
+            return "text/event-stream", events(chat(self.answer)) + "data: [DONE]\n\n"
+        if path.endswith("/messages") and body.get("stream"):
+            return "text/event-stream", events(messages(self.answer))
+        if path.endswith("/messages"):
+            return "application/json", json.dumps(message([{"type": "text", "text": self.answer}], "end_turn"))
+        return "application/json", "{}"
+
+
+def events(items: list[dict[str, Any]]) -> str:
+    """Server-sent events; the event's name is the item's `type`."""
+    named = ((f"event: {item['type']}\n" if "type" in item else "", json.dumps(item)) for item in items)
+    return "".join(f"{name}data: {data}\n\n" for name, data in named)
+
+
+def message(content: list[dict[str, Any]], stop: str | None) -> dict[str, Any]:
+    return {
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "scripted", "content": content,
+        "stop_reason": stop, "stop_sequence": None, "usage": {"input_tokens": 10, "output_tokens": 10},
+    }  # fmt: skip
+
+
+def messages(answer: str) -> list[dict[str, Any]]:
+    return [
+        {"type": "message_start", "message": message([], None)},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": answer}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+         "usage": {"output_tokens": 10}},
+        {"type": "message_stop"},
+    ]  # fmt: skip
+
+
+def responses(answer: str) -> list[dict[str, Any]]:
+    part = {"type": "output_text", "text": answer, "annotations": []}
+    item = {"id": "item_1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
+    usage = {
+        "input_tokens": 10, "output_tokens": 10, "total_tokens": 20,
+        "input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0},
+    }  # fmt: skip
+    done = {"id": "resp_1", "object": "response", "status": "completed", "output": [item], "usage": usage}
+    return [
+        {"type": "response.created", "response": {"id": "resp_1", "status": "in_progress", "output": []}},
+        {
+            "type": "response.output_item.added",
+            "output_index": 0,
+            "item": {**item, "status": "in_progress", "content": []},
+        },
+        {
+            "type": "response.output_text.delta",
+            "item_id": "item_1",
+            "output_index": 0,
+            "content_index": 0,
+            "delta": answer,
+        },
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": done},
+    ]
+
+
+def chat(answer: str) -> list[dict[str, Any]]:
+    base = {"id": "c1", "object": "chat.completion.chunk", "created": 0, "model": "scripted"}
+    usage = {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20}
+    return [
+        {**base, "choices": [{"index": 0, "delta": {"role": "assistant", "content": answer}, "finish_reason": None}]},
+        {**base, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage},
+    ]
