@@ -96,6 +96,7 @@ def test_environment(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen["OPENAI_API_KEY"] == "value of OPENAI_API_KEY"
     assert seen["GITHUB_TOKEN"] == "leased-secret" and seen["FROM_CONFIG"] == "1" and seen["NO_COLOR"] == "1"
     assert not {"WAVE_API_TOKEN", "WAVE_SUPERVISOR_RUN_ID", "WAVE_BROKER_URL", "MY_OWN_TOKEN"} & set(seen)
+    assert seen["PWD"] == str(lab.root)
     assert seen["LPM_AUTH_STICKY_KEY"] == "wave:main:0:1:A1" and seen["WAVE_AGENT_ID"] == "A1"
     record = load(lab.started[0].runtime_path)
     assert seen["WAVE_AGENT_NONCE"] == record["launchId"]

@@ -249,6 +249,8 @@ class AgentRunner:
         env.update(self.payload.get("env") or {})
         env.update(self.leases)
         env.setdefault("NO_COLOR", "1")
+        # Some CLIs believe PWD before they ask the system; the launcher's would send them to another folder.
+        env["PWD"] = str(self.payload.get("cwd") or os.getcwd())
         return env
 
     def _started(self, child: subprocess.Popen[bytes]) -> None:
