@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,11 @@ def test_help_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["init", "--help"]) == 0
     assert "--seed-missing" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_seeded_workspace_is_sound_and_can_be_launched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    assert main(["init"]) == 0
+    assert main(["doctor", "--json"]) == 0, capsys.readouterr().out
+    assert main(["launch", "--dry-run", "--start-wave", "0", "--end-wave", "0"]) == 0
+    assert (tmp_path / ".tmp/main-wave-launcher/dry-run").is_dir()

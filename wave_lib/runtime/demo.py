@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any, NamedTuple
 
-from ..base.errors import UsageError
+from ..base.errors import UsageError, WaveError
 from ..base.files import ensure_dir, read_json, remove_tree, write_text
 from ..base.timestamps import parse_iso
 from ..definition.config import CONFIG_NAME, load_wave_config
@@ -72,9 +72,7 @@ class DemoAccount(NamedTuple):
 def new_workspace(keep: str | None) -> str:
     """An empty folder: `keep`, made when missing, else a temporary one. UsageError when `keep` holds something."""
     if keep is None:
-        import tempfile
-
-        return tempfile.mkdtemp(prefix="wave-demo-")
+        return _temporary_folder()
     folder = os.path.abspath(keep)
     if os.path.lexists(folder) and not os.path.isdir(folder):
         raise UsageError(f"{keep} is not a folder", where="--keep", remedy="name a new or an empty folder")
@@ -85,6 +83,16 @@ def new_workspace(keep: str | None) -> str:
     except OSError as error:
         raise UsageError(f"{keep} cannot be made: {error.strerror}", where="--keep") from None
     return folder
+
+
+def _temporary_folder() -> str:
+    import tempfile
+
+    try:
+        return tempfile.mkdtemp(prefix="wave-demo-")
+    except OSError as error:
+        remedy = "set TMPDIR, or name a folder with --keep"
+        raise WaveError(f"no temporary folder can be made: {error.strerror}", remedy=remedy) from None
 
 
 def fill_workspace(root: str) -> None:
