@@ -35,11 +35,8 @@ def script(text: str) -> Iterator[str]:
     """The page as a shell script: its command blocks, and its files written where they stand."""
     for path, _, content, commands in _STEP.findall(text):
         if path:
-            yield f"mkdir -p {shlex.quote(os.path.dirname(path))}
-"
-            yield f"cat > {shlex.quote(path)} <<'END-OF-FILE'
-{content}END-OF-FILE
-"
+            yield f"mkdir -p {shlex.quote(os.path.dirname(path))}\n"
+            yield f"cat > {shlex.quote(path)} <<'END-OF-FILE'\n{content}END-OF-FILE\n"
         else:
             yield commands
 
