@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 
 from wave_lib.base.errors import StateError, WaveError
 from wave_lib.base.text import sha256_file
@@ -203,3 +206,29 @@ def test_gitignore_is_left_alone_or_completed(tmp_path: Path) -> None:
     lines = ignore.read_text().splitlines()
     assert lines[:4] == ["/.tmp", "# .wave/", "docs/research/papers/**", "# Wave: state and caches"]
     assert lines[4:] == [entry for entry in IGNORE_ENTRIES if entry not in (".tmp/", "docs/research/papers/")]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "before|client create wave.config.json 1",
+        "after|client create wave-0.md 1",
+        "before|client write install-state.json 1",
+    ],
+)
+def test_killed_at_any_step_it_can_be_completed(tmp_path: Path, step: str) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    argv = [sys.executable, str(ROOT / "wave.py"), "--repo-root", str(root), "init"]
+    flag = tmp_path / "killed"
+    killed = subprocess.run(argv, env={**os.environ, "WAVE_CRASH_AT": f"{step}|{flag}"}, capture_output=True)
+    assert killed.returncode == -9 and flag.exists()
+    for path in starter_files():
+        target = root / path
+        assert not target.exists() or target.read_bytes() == starter_bytes(path)
+    assert not (root / install.STATE_FILE).exists()
+    refused = subprocess.run(argv, capture_output=True, text=True)
+    assert refused.returncode == 1 and "--seed-missing" in refused.stderr
+    assert subprocess.run([*argv, "--seed-missing"], capture_output=True).returncode == 0
+    assert [path for path in starter_files() if not (root / path).is_file()] == []
+    assert set(state_of(root)["seededFiles"]) | set(state_of(root)["adoptedFiles"]) == set(starter_files())
