@@ -41,11 +41,49 @@ class Termination(NamedTuple):
     gone: bool
 
 
-def terminate_agents(runtime_paths: list[str], reason: str, grace_seconds: float = 10.0) -> list[Termination]:
-    """End several agents at once: all are asked before the first is waited for."""
-    for path in runtime_paths:
-        _ask_to_end(files_of(path), reason)
-    return [terminate_agent_tree(path, reason, grace_seconds) for path in runtime_paths]
+class _Tree:
+    """One agent's processes as its record tells of them."""
+
+    def __init__(self, runtime_path: str) -> None:
+        self.files = files_of(runtime_path)
+        record = read_object(self.files.runtime) or {}
+        self.shim = Identity.from_json(record.get("executorIdentity"))
+        self.pgid = int(record.get("pgid") or 0)
+        self.nonce = str(record.get("launchId") or "")
+
+    def gone(self) -> bool:
+        return not locks.held(self.files.tree_lock) and not _group_is_ours(self.pgid, self.shim, self.nonce)
+
+    def foreign(self) -> bool:
+        """A process of another host: nothing here may be signalled."""
+        return self.shim is not None and check(self.shim) is Alive.UNKNOWN
+
+    def signal_group(self, *numbers: int) -> bool:
+        ours = _group_is_ours(self.pgid, self.shim, self.nonce)
+        return ours and any([_signal(self.pgid, number, os.killpg) for number in numbers])
+
+    def ask(self, reason: str) -> bool:
+        """SIGTERM to runner and group; False when there is nobody to ask."""
+        asked = _ask_to_end(self.files, reason)
+        return self.signal_group(signal.SIGTERM, signal.SIGCONT) or asked
+
+
+def terminate_agents(
+    runtime_paths: list[str],
+    reason: str,
+    grace_seconds: float = 10.0,
+    impatient: Callable[[], bool] = lambda: False,
+) -> list[Termination]:
+    """End several agents within one grace: all are asked before the first is waited for.
+
+    `impatient` is asked while they leave; once it says True the rest of the grace is skipped (LAUNCH 7.9).
+    """
+    trees = [_Tree(path) for path in runtime_paths]
+    for tree in trees:
+        if not tree.gone() and not tree.foreign():
+            tree.ask(reason)
+    _wait_until(lambda: impatient() or all(tree.gone() or tree.foreign() for tree in trees), grace_seconds)
+    return [terminate_agent_tree(path, reason, 0.0) for path in runtime_paths]
 
 
 def terminate_agent_tree(runtime_path: str, reason: str, grace_seconds: float = 10.0) -> Termination:
@@ -54,30 +92,19 @@ def terminate_agent_tree(runtime_path: str, reason: str, grace_seconds: float = 
     Only what is identified (start time, boot, or this launch's nonce in its environment) is signalled, never a bare
     number; a process of another host is left alone. Spec: SUP 16.7.
     """
-    files = files_of(runtime_path)
-    record = read_object(files.runtime) or {}
-    shim, pgid = Identity.from_json(record.get("executorIdentity")), int(record.get("pgid") or 0)
-    nonce = str(record.get("launchId") or "")
-
-    def gone() -> bool:
-        return not locks.held(files.tree_lock) and not _group_is_ours(pgid, shim, nonce)
-
-    def signal_group(*numbers: int) -> bool:
-        return _group_is_ours(pgid, shim, nonce) and any([_signal(pgid, number, os.killpg) for number in numbers])
-
-    if gone():
+    tree = _Tree(runtime_path)
+    if tree.gone():
         return Termination(False, False, True)
-    if shim is not None and check(shim) is Alive.UNKNOWN:
+    if tree.foreign():
         return Termination(False, False, False)
-    asked = _ask_to_end(files, reason)
-    signalled = signal_group(signal.SIGTERM, signal.SIGCONT) or asked
-    if _wait_until(gone, grace_seconds if signalled else 0.0):
-        return Termination(signalled, False, True)
-    escalated = signal_group(signal.SIGKILL)
+    asked = tree.ask(reason)
+    if _wait_until(tree.gone, grace_seconds if asked else 0.0):
+        return Termination(asked, False, True)
+    escalated = tree.signal_group(signal.SIGKILL)
     # A healthy runner now needs a moment to write down what happened.
-    if not _wait_until(gone, 1.0 if escalated or asked else 0.0):
-        escalated = kill_stragglers(files, nonce, gone) or escalated
-    return Termination(signalled or escalated, escalated, gone())
+    if not _wait_until(tree.gone, 1.0 if escalated or asked else 0.0):
+        escalated = kill_stragglers(tree.files, tree.nonce, tree.gone) or escalated
+    return Termination(asked or escalated, escalated, tree.gone())
 
 
 def _group_is_ours(pgid: int, shim: Identity | None, nonce: str) -> bool:

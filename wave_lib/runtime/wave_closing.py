@@ -199,7 +199,7 @@ def abandon_wave(ctx: WaveContext, detail: str, state: str = "failed") -> None:
     lane = ctx.lane
     paths = list(lane.live_agents)
     if paths:
-        agent_sessions.terminate_agents(paths, detail, lane.grace_seconds())
+        agent_sessions.terminate_agents(paths, detail, lane.grace_seconds(), lane.in_a_hurry)
         for path in paths:
             agent_sessions.finalise_lost_agent(path)
         for handle in list(lane.live_agents.values()):

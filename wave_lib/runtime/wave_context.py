@@ -124,9 +124,14 @@ class LaneRun:
         if self.interrupt is not None:
             raise self.interrupt
 
+    def in_a_hurry(self) -> bool:
+        """Whether a second signal came meanwhile. Spec: LAUNCH 7.9."""
+        self.loop.run_once(0)
+        return self.hurry
+
     def grace_seconds(self) -> float:
-        """How long ended agents may take to leave. Spec: LAUNCH 9.4, 7.9 (a second signal skips it)."""
-        return 0.0 if self.hurry else float(self.profile.supervisor.get("terminationGraceSeconds", 10))
+        """How long ended agents may take to leave. Spec: LAUNCH 9.4."""
+        return float(self.profile.supervisor.get("terminationGraceSeconds", 10))
 
 
 def default_orchestrator_id(lane: str, supervision: Supervision | None) -> str:

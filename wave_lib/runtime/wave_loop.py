@@ -20,7 +20,7 @@ from ..state import retry_state
 from . import wave_closing, wave_opening
 from . import wave_reporting as report
 from .retry_facts import collect_retry_facts
-from .wave_pass import PassPlan, PassResult, run_pass
+from .wave_pass import PassPlan, PassResult, judge_again, run_pass
 
 if TYPE_CHECKING:
     from ..definition.wave_types import Wave
@@ -45,7 +45,15 @@ def run_wave(lane: LaneRun, wave: Wave) -> WaveEnd:
     """Run one wave. Interrupted and unexpected errors pass through, after the wave is left in order. Spec: LAUNCH 7."""
     ctx = wave_opening.open_wave(lane, wave)
     try:
-        step: Step = wave_opening.first_pass(ctx)
+        step: Step
+        if wave_opening.completed_before(ctx):
+            wave_closing.finish_completion(ctx, None)
+            return WaveEnd(ExitCode.DONE)
+        if ctx.ordinal > lane.options.max_attempts:
+            ctx.ordinal = lane.options.max_attempts
+            step = decide(ctx, PassPlan((), "resumed"), judge_again(ctx))
+        else:
+            step = wave_opening.first_pass(ctx)
         while isinstance(step, PassPlan):
             step = decide(ctx, step, run_pass(ctx, step))
             if isinstance(step, PassPlan):
@@ -71,7 +79,8 @@ def decide(ctx: WaveContext, plan: PassPlan, result: PassResult) -> Step:
     siblings = _sibling_continuation(ctx, retry, failures)
     if siblings:
         return _continue_with_siblings(ctx, siblings, facts)
-    report.attempt(ctx, "failed", detail=_codes(failures))
+    if ctx.attempt_open:
+        report.attempt(ctx, "failed", detail=_codes(failures))
     if ctx.ordinal < ctx.lane.options.max_attempts:
         return _retry(ctx, retry, facts, result)
     if retry_engine.all_recoverable(failures) and retry.barrier is None:

@@ -125,6 +125,19 @@ def next_attempt(ctx: WaveContext) -> None:
     ctx.reentered = None
 
 
+def completed_before(ctx: WaveContext) -> bool:
+    """Whether this supervised run has completed the wave already and only its bookkeeping is missing. LAUNCH 7.6."""
+    last = control_plane.read_control_plane(ctx.paths, ctx.number).last_wave_run
+    if ctx.lane.supervision is None or last is None or last["action"] != "completed":
+        return False
+    if last["data"].get("supervisorRunId") != ctx.lane.supervision.run_id:
+        return False
+    ctx.trace_dir = last["data"].get("traceDir")
+    if ctx.reentered is not None:
+        report.attempt(ctx, "completed")
+    return True
+
+
 # --- the first pass -------------------------------------------------------------------------------------------------
 
 

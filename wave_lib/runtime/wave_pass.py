@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..engines import gate_engine
 from ..engines.implementation_engine import resolve_post_design_pass_transition
 from ..engines.retry_engine import annotate_failure
+from ..state.agent_state import read_status_record
 from . import fact_collection, launcher_runtime
 from . import wave_reporting as report
 from .agent_waiting import AgentWait, WaitHooks, WaitResult
@@ -89,6 +90,7 @@ def _open_pass(ctx: WaveContext, plan: PassPlan) -> None:
 def run_agents(ctx: WaveContext, runs: Sequence[AgentRun], stage_key: str | None = None) -> WaitResult:
     """Launch (or adopt) these agents, paced, and wait until all have settled. Spec: LAUNCH 8.1, 9."""
     lane = ctx.lane
+    lane.loop.run_once(0)  # a signal that came between two waits counts
     lane.check_interrupt()
     hooks = WaitHooks(
         on_running=lambda handle, record: report.agent_running(ctx, handle, record),
@@ -220,6 +222,25 @@ def _note_cont_qa(ctx: WaveContext, snapshot: GateSnapshot) -> None:
     gate = snapshot.gates["contQaGate"]
     if gate.ok and gate.agent_id in ctx.runs and gate.agent_id in ctx.launched_ids():
         report.agent_state(ctx, str(gate.agent_id), "completed", f"Exit 0; cont-QA PASS ({gate.detail})")
+
+
+def judge_again(ctx: WaveContext) -> PassResult:
+    """The result of a run's last pass, read from what it left: a resumed run has no pass to spend. LAUNCH 7.1."""
+    ctx.attempt -= 1
+    fact_collection.materialise_results(ctx)
+    failures = []
+    for run in ctx.runs.values():
+        status = read_status_record(run.status_path) or {}
+        if status.get("attempt") == ctx.attempt and status["code"] != 0:
+            failures.append(
+                {
+                    "agentId": run.agent_id,
+                    "statusCode": "timeout-no-status" if status.get("exitReason") == "timeout" else str(status["code"]),
+                    "logPath": ctx.paths.rel(run.log_path),
+                    "detail": status.get("exitReason"),
+                }
+            )
+    return _judge(ctx, PassResult(tuple(annotated(ctx, failures))))
 
 
 def gate_failure(gate: GateResult) -> JsonObject:
