@@ -79,9 +79,8 @@ def expand(pattern: str) -> list[str]:
     match = re.search(r"\{([^}]*)\}", pattern)
     if not match:
         return [pattern]
-    return [
-        text for part in match[1].split(",") for text in expand(pattern[: match.start()] + part + pattern[match.end() :])
-    ]
+    before, after = pattern[: match.start()], pattern[match.end() :]
+    return [text for part in match[1].split(",") for text in expand(before + part + after)]
 
 
 def text_of(path: str) -> str:

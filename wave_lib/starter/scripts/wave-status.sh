@@ -66,7 +66,7 @@ while [ "$count" -gt 0 ]; do
   esac
 done
 
-payload=$(run_wave --repo-root "$workspace" control status "$@" --json)
+payload=$(run_wave control status "$@" --json --repo-root "${WAVE_REPO_ROOT:-$workspace}")
 code=$?
 if [ "$code" -ne 0 ]; then
   if [ "$code" -eq 2 ]; then exit 2; fi
