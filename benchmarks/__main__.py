@@ -77,7 +77,7 @@ def small_wave(folder: str) -> list[Row]:
 
 def wide_wave(folder: str) -> list[Row]:
     """Two hundred implementation agents at once."""
-    make_workspace(folder, waves=1, workers=200)
+    make_workspace(folder, waves=1, workers=200, profile="idler")
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     whole = _launch(folder, "--agent-launch-stagger-ms", "0")
     peak = max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
@@ -122,13 +122,7 @@ def _first_to_last_start(folder: str) -> float:
 def _runner_memory() -> float:
     """The resident memory of a runner while its agent works, in MiB (Linux)."""
     with tempfile.TemporaryDirectory() as folder:
-        make_workspace(folder, waves=1, workers=1)
-        config = os.path.join(folder, "wave.config.json")
-        with open(config, encoding="utf-8") as handle:
-            text = handle.read()
-        command = '{"default": "command", "command": {"argv": ["sleep", "3"]}}'
-        with open(config, "w", encoding="utf-8") as handle:
-            handle.write(text.replace('{\n    "default": "local"\n  }', command))
+        make_workspace(folder, waves=1, workers=1, profile="idler")
         launch = subprocess.Popen(
             [*WAVE, "launch", "--no-dashboard", "--max-retries-per-wave", "0"],
             cwd=folder,
