@@ -94,7 +94,7 @@ def _heading(record: Mapping[str, Any], agent: Agent, capabilities: set[str]) ->
         return "Targeted open coordination"
     if record["agentId"] == agent.agent_id:
         return "Clarifications" if record["kind"] == "clarification-request" else "Your open coordination items"
-    if record["kind"] != "clarification-request" and is_relevant(record, agent) and not is_seed(record):
+    if record["kind"] != "clarification-request" and not is_seed(record) and is_relevant(record, agent):
         return "Relevant open coordination"
     return None
 

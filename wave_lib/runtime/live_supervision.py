@@ -10,6 +10,7 @@ Spec: LAUNCH 9.1, 9.5; COORD 11.4.
 from __future__ import annotations
 
 from collections.abc import Sequence
+import time
 from typing import TYPE_CHECKING, Any
 
 from ..projections import dashboard_state
@@ -23,16 +24,22 @@ if TYPE_CHECKING:
 
 JsonObject = dict[str, Any]
 
+LOOK_SECONDS = 1.0
+"""Looks at logs and feedback lie at least this far apart, however often agents come and go."""
+
 
 def on_progress(ctx: WaveContext, pending: Sequence[str]) -> None:
-    """The progress tick, every three seconds. Spec: LAUNCH 9.1."""
+    """The progress tick: every three seconds and after every change, but not more often than needed. LAUNCH 9.1."""
+    report.live_line(ctx, pending)
+    if time.monotonic() - ctx.last_look < LOOK_SECONDS:
+        return
+    ctx.last_look = time.monotonic()
     report.refresh_agents(ctx)
     changed = watch_feedback(ctx)
     if resident_orchestrator.watch(ctx) or changed:
         on_refresh(ctx, pending)
     dashboard_state.refresh_board_tail(ctx.dashboard, ctx.paths.messageboard(ctx.number))
     report.flush(ctx)
-    report.live_line(ctx, pending)
 
 
 def on_refresh(ctx: WaveContext, pending: Sequence[str]) -> None:

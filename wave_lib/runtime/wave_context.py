@@ -203,6 +203,8 @@ class WaveContext:
         self.seen_feedback: dict[str, str] = {}
         self.resident: AgentHandle | None = None
         self.resident_reported = False
+        self.flush_planned = False  # the dashboards are behind and will be written soon
+        self.last_look = 0.0  # monotonic time of the last look at logs and feedback
         self.alerted: set[tuple[str, str]] = set()
         self.reduced: dict[str, Any] | None = None
         self.gate_snapshot: dict[str, Any] | None = None

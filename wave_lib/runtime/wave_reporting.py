@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 JsonObject = dict[str, Any]
 
+FLUSH_SECONDS = 0.5
+
 
 # --- dashboards and the console -------------------------------------------------------------------------------------
 
@@ -46,7 +48,7 @@ def agent_state(ctx: WaveContext, agent_id: str, state: str, detail: str, **chan
         dashboard_state.agent_launching(ctx.dashboard, agent_id, now, detail)
     else:
         dashboard_state.set_agent(ctx.dashboard, agent_id, now, state=state, detail=detail, **changes)
-    flush(ctx)
+    flush_soon(ctx)
 
 
 def set_status(ctx: WaveContext, status: str) -> None:
@@ -55,8 +57,16 @@ def set_status(ctx: WaveContext, status: str) -> None:
     flush(ctx)
 
 
+def flush_soon(ctx: WaveContext) -> None:
+    """Write the dashboards with the next turn of the event loop but one: many agents change at once."""
+    if not ctx.flush_planned:
+        ctx.flush_planned = True
+        ctx.lane.loop.call_later(FLUSH_SECONDS, lambda: flush(ctx) if ctx.flush_planned else None)
+
+
 def flush(ctx: WaveContext) -> None:
     """Write wave and global dashboard."""
+    ctx.flush_planned = False
     ctx.dashboard["attempt"] = ctx.ordinal
     ctx.dashboard["attemptNumber"] = ctx.attempt
     dashboard_state.write_dashboard_projections(
