@@ -124,3 +124,19 @@ def test_a_cache_folder_that_others_may_write_is_not_trusted(tmp_path: Path) -> 
     shown = run(bundle, "version", cwd=tmp_path, env=env)
     assert shown.returncode == 0, shown.stderr
     assert [name for name in os.listdir(cache) if not name.startswith("new-")] == []
+
+
+@pytest.mark.parametrize("copy", ["bundle", "vendored"])
+def test_a_copy_runs_a_whole_wave_with_its_agents(tmp_path: Path, copy: str) -> None:
+    if copy == "bundle":
+        program = tmp_path / "wave.py"
+        wave("bundle", str(program), cwd=tmp_path)
+    else:
+        program = tmp_path / "tools" / "wave.py"
+        program.parent.mkdir()
+        wave("vendor", str(program.parent), "--name", "orchestration", cwd=tmp_path)
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": ""}
+    shown = run(program, "demo", "--json", "--keep", str(tmp_path / "kept"), cwd=tmp_path, env=env)
+    assert shown.returncode == 0, shown.stderr
+    started = (tmp_path / "kept").rglob("runner-payload.json")
+    assert len(list(started)) == 6

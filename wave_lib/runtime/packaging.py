@@ -4,9 +4,10 @@ Holds:       nothing.
 Writes:      the folder or file that the caller names, whole or not at all.
 When killed: a vendored package is either the old or the new one; left-over temporary folders do no harm.
 
-A bundle is a zip archive that Python runs directly. Zip archives keep no compiled modules, so its first start unpacks
-the package once into a private cache folder; every later start imports from there, as fast as an unpacked package.
-Where no cache folder can be had it imports from the archive itself, which is slower and otherwise the same.
+A bundle is a zip archive that Python runs directly: a start program, and the package as an archive within (Python reads
+the whole table of contents of the outer one at every start). Archives keep no compiled modules, so the first start
+unpacks the package into a private cache folder; every later start imports from there, as fast as an unpacked package.
+Where nothing can be written it imports from an archive in memory (Linux), which is slower and otherwise the same.
 
 Spec: DESIGN 1, 2; WORK 2.6 (`MANIFEST.sha256`).
 """
@@ -58,7 +59,7 @@ def ours(folder):
 
 
 def unpacked(archive):
-    """The folder that holds the package, unpacked now or earlier; the archive itself when there can be none."""
+    """The folder that holds the package, unpacked now or earlier; an archive in memory when there can be none."""
     for base in cache_folders():
         folder = os.path.join(base, DIGEST)
         try:
@@ -67,29 +68,39 @@ def unpacked(archive):
                     return folder
                 continue
             os.makedirs(base, mode=0o700, exist_ok=True)
-            if not ours(base):
-                continue
-            unpack(archive, base, folder)
-            return folder
+            if ours(base):
+                unpack(archive, base, folder)
+                return folder
         except OSError:
             continue
-    return archive
+    if not hasattr(os, "memfd_create"):
+        sys.exit("[wave] no folder to unpack this bundle into; set XDG_CACHE_HOME to one that can be written")
+    memory = os.memfd_create("package.zip")
+    with os.fdopen(memory, "wb", closefd=False) as target:
+        target.write(package(archive))
+    return "/proc/self/fd/%d" % memory
+
+
+def package(archive):
+    import zipfile
+
+    with zipfile.ZipFile(archive) as bundle:
+        return bundle.read("package.zip")
 
 
 def unpack(archive, base, folder):
+    import io
+    import shutil
     import tempfile
     import zipfile
 
     fresh = tempfile.mkdtemp(prefix="new-", dir=base)
-    with zipfile.ZipFile(archive) as bundle:
-        bundle.extractall(fresh, [name for name in bundle.namelist() if name != "__main__.py"])
     try:
+        zipfile.ZipFile(io.BytesIO(package(archive))).extractall(fresh)
         os.rename(fresh, folder)
-    except OSError:  # another start was faster; both have the same content
-        import shutil
-
+    except OSError:
         shutil.rmtree(fresh, ignore_errors=True)
-        if not os.path.isdir(folder):
+        if not os.path.isdir(folder):  # else another start was faster; both have the same content
             raise
 
 
@@ -163,25 +174,26 @@ def bundle(out: str) -> Copied:
     name = package_name()
     digest = sha256(manifest_text(contents).encode()).hexdigest()[:32]
     boot = BOOT_TEXT.replace("{digest}", digest).replace("{package}", name)
-    members = [("__main__.py", boot.encode()), *((f"{name}/{path}", content) for path, content in contents)]
+    package = _archive([(f"{name}/{path}", content) for path, content in contents])
+    program = _archive([("__main__.py", boot.encode()), ("package.zip", package)], compressed=False)
     path = os.path.abspath(out)
-    _write_public(path, b"#!/usr/bin/env python3\n" + _archive(members), PUBLIC_PROGRAM)
+    _write_public(path, b"#!/usr/bin/env python3\n" + program, PUBLIC_PROGRAM)
     return Copied(path, len(contents))
 
 
-def _archive(members: list[tuple[str, bytes]]) -> bytes:
+def _archive(members: list[tuple[str, bytes]], compressed: bool = True) -> bytes:
     """A zip archive whose bytes depend on names and contents alone: fixed times, modes and order."""
     from io import BytesIO
-    from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+    from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
     stream = BytesIO()
     with ZipFile(stream, "w") as archive:
         for name, content in members:
             info = ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-            info.compress_type = ZIP_DEFLATED
+            info.compress_type = ZIP_DEFLATED if compressed else ZIP_STORED
             info.external_attr = 0o100644 << 16
             info.create_system = 3
-            archive.writestr(info, content, compresslevel=9)
+            archive.writestr(info, content, compresslevel=9 if compressed else None)
     return stream.getvalue()
 
 
