@@ -53,10 +53,38 @@ File ownership (only touch these paths):
 """
 
 
+_STEWARD = """## Agent {agent}: {role} steward
+
+### Role prompts
+
+- docs/agents/wave-{role}-role.md
+
+### Prompt
+
+```text
+Do the {role} work.
+
+File ownership (only touch these paths):
+- docs/reports/{agent}-{role}.md
+```
+"""
+STEWARDS = {"A7": "security", "A8": "integration", "A9": "documentation"}
+CLEAR = "[wave-security] state=clear findings=0 approvals=0 detail=clean"
+READY = "[wave-integration] state=ready-for-doc-closure claims=0 conflicts=0 blockers=0 detail=fits"
+NO_CHANGE = "[wave-doc-closure] state=no-change paths= detail=none"
+
+
 class LaunchLab:
     """One workspace. `script(agent, text)` says what an agent does; `launch(...)` runs the real command."""
 
-    def __init__(self, root: Path, workers: tuple[str, ...] = ("A1",), waves: int = 1, **config: Any) -> None:
+    def __init__(
+        self,
+        root: Path,
+        workers: tuple[str, ...] = ("A1",),
+        waves: int = 1,
+        stewards: tuple[str, ...] = (),
+        **config: Any,
+    ) -> None:
         self.root = root
         self.children: list[subprocess.Popen[str]] = []
         off = ("DocumentationSteward", "IntegrationSteward", "ComponentPromotions", "AgentComponents")
@@ -69,11 +97,14 @@ class LaunchLab:
             **config,
         }
         self.write("wave.config.json", json.dumps(document))
-        self.write("docs/agents/wave-cont-qa-role.md", "# Role\n\n## Standing prompt\n\n```text\nYou judge.\n```\n")
+        for role in ("cont-qa", *STEWARDS.values()):
+            standing = f"# Role\n\n## Standing prompt\n\n```text\nYou do {role}.\n```\n"
+            self.write(f"docs/agents/wave-{role}-role.md", standing)
         self.write("docs/context7/bundles.json", '{"version": 1, "bundles": {"none": {}}}')
         for number in range(waves):
-            agents = _QA.format(wave=number) + "\n" + "\n".join(_WORKER.format(agent=agent) for agent in workers)
-            self.write(f"docs/plans/waves/wave-{number}.md", f"# Wave {number} - Small\n\n{agents}")
+            agents = [_QA.format(wave=number), *(_WORKER.format(agent=agent) for agent in workers)]
+            agents += [_STEWARD.format(agent=agent, role=STEWARDS[agent]) for agent in stewards]
+            self.write(f"docs/plans/waves/wave-{number}.md", f"# Wave {number} - Small\n\n" + "\n".join(agents))
         # Every invocation is noted before and after: a test sees who ran, how often, and beside whom.
         self.write(
             "agents/run.sh",
@@ -81,6 +112,10 @@ class LaunchLab:
         )
         for worker in workers:
             self.prints(worker, PROOF, DELTA)
+        words = {"A7": CLEAR, "A8": READY, "A9": NO_CHANGE}
+        for steward in stewards:
+            path = f"docs/reports/{steward}-{STEWARDS[steward]}.md"
+            self.script(steward, f"mkdir -p docs/reports; echo done > {path}\n" + self.echo(words[steward]))
         report = 'mkdir -p docs/reviews; printf "# QA\\n\\nVerdict: PASS\\n" > "docs/reviews/wave-$2-cont-qa.md"\n'
         self.script("A0", report + self.echo(GATE, VERDICT))
 

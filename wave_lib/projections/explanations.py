@@ -37,7 +37,7 @@ _HINTS: tuple[Hint, ...] = (
             "missing-wave-design",
             "missing-wave-integration",
             "missing-wave-gate",
-            "missing-doc-closure",
+            "missing-doc-closure*",
         ),
         "{who} ended without printing the marker line that this role owes.",
         "read its log, then launch again; `wave signal --help` prints the exact line to the agent",
@@ -126,7 +126,10 @@ _HINTS: tuple[Hint, ...] = (
         "see the artifact under security/, fix the findings or the provider's configuration",
     ),
     Hint(
-        ("security-blocked",), "the security reviewer refuses.", "resolve the findings in its report", "wave-security"
+        ("security-blocked", "invalid-security-clear-state"),
+        "the security reviewer refuses.",
+        "resolve the findings in its report",
+        "wave-security",
     ),
     Hint(
         ("missing-security-report", "missing-cont-qa-report", "missing-cont-eval-report", "missing-design-packet"),
@@ -134,7 +137,7 @@ _HINTS: tuple[Hint, ...] = (
         "let {who} run again",
     ),
     Hint(
-        ("integration-*",),
+        ("integration-*", "missing-integration*"),
         "the parts do not fit together yet.",
         "resolve what the integration summary lists",
         "wave-integration",

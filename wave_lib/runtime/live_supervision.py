@@ -9,8 +9,8 @@ Spec: LAUNCH 9.1, 9.5; COORD 11.4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..projections import dashboard_state
