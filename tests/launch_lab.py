@@ -86,6 +86,7 @@ class LaunchLab:
         **config: Any,
     ) -> None:
         self.root = root
+        root.mkdir(parents=True, exist_ok=True)
         self.children: list[subprocess.Popen[str]] = []
         off = ("DocumentationSteward", "IntegrationSteward", "ComponentPromotions", "AgentComponents")
         document = {

@@ -13,6 +13,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+from ..base.durable_steps import set_step_role
 from ..base.errors import ExitCode, UsageError, WaveError
 from ..base.event_loop import EventLoop
 from ..base.files import ensure_dir, write_json
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 def launch(options: LauncherOptions, root: str) -> int:
     """Run `wave launch` in the workspace at `root`; returns the exit code of LAUNCH 2.5. Raises WaveError."""
+    set_step_role("launcher")
     console = Console()
     config = load_wave_config(root)
     lane = open_lane(config, options, console)

@@ -1,0 +1,88 @@
+"""Kills a supervised launcher before and after its durable steps; every run ends as the undisturbed one does.
+
+The steps are recorded, not listed. Without `WAVE_CRASH_ALL=1` an even sample of them is tried.
+Spec: DESIGN 8 (crash tests), SUP 10.3, 12.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from launch_lab import LaunchLab
+
+RUN = "run-1-abcdef01"
+SAMPLE = 10
+
+
+def environment(root: Path, generation: int, **more: str) -> dict[str, str]:
+    """What the supervisor's wrapper sets."""
+    run_dir = root / ".tmp/main-wave-launcher/supervisor/runs" / RUN
+    (run_dir / "agents").mkdir(parents=True, exist_ok=True)
+    return {
+        "WAVE_SUPERVISOR_RUN_ID": RUN,
+        "WAVE_SUPERVISOR_RUN_DIR": str(run_dir),
+        "WAVE_SUPERVISOR_GENERATION": str(generation),
+        "WAVE_SUPERVISOR_EPOCH": "1",
+        **more,
+    }
+
+
+def recorded_steps(root: Path) -> list[str]:
+    """The launcher's durable steps of an undisturbed run, in order."""
+    work = LaunchLab(root, stewards=("A8",))
+    log = root / "steps"
+    try:
+        done = work.launch(env=environment(root, 1, WAVE_STEP_LOG=str(log)))
+        assert done.returncode == 0, done.stderr
+    finally:
+        work.close()
+    return [line for line in log.read_text().splitlines() if line.startswith("launcher ")]
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return recorded_steps(tmp_path_factory.mktemp("undisturbed"))
+
+
+def check_killed_at(root: Path, moment: str, step: str) -> None:
+    work = LaunchLab(root, stewards=("A8",))
+    try:
+        crash = f"{moment}|{step}|{root / 'died'}"
+        done = work.launch(env=environment(root, 1, WAVE_CRASH_AT=crash))
+        died = (root / "died").exists()
+        assert done.returncode == (-9 if died else 0), f"{moment} {step}: {done.stderr}"
+        generation = 1
+        while done.returncode == -9 and generation < 4:
+            generation += 1
+            done = work.launch("--resume-control-state", env=environment(root, generation))
+        assert done.returncode == 0, f"{moment} {step}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert work.ran() == ["A1", "A8", "A0"], f"{moment} {step}: {work.ran()}"
+        assert work.state("run-state.json")["completedWaves"] == [0], f"{moment} {step}"
+        assert {event["attempt"] for event in work.events("attempt")} == {1}, f"{moment} {step}"
+        assert work.events("wave_run")[-1]["action"] == "completed", f"{moment} {step}"
+        for path in root.glob(".tmp/**/*.json"):
+            json.loads(path.read_text())
+    finally:
+        work.close()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("place", range(SAMPLE))
+def test_killed_at(steps: list[str], place: int, moment: str, tmp_path: Path) -> None:
+    at = (place * len(steps)) // SAMPLE + (1 if moment == "after" else 0)
+    check_killed_at(tmp_path, moment, steps[min(at, len(steps) - 1)])
+
+
+@pytest.mark.skipif(not os.environ.get("WAVE_CRASH_ALL"), reason="minutes long; WAVE_CRASH_ALL=1 runs it")
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_everywhere(steps: list[str], moment: str, tmp_path: Path) -> None:
+    failures = []
+    for number, step in enumerate(steps):
+        try:
+            check_killed_at(tmp_path / str(number), moment, step)
+        except AssertionError as error:
+            failures.append(str(error).splitlines()[0])
+    assert not failures, "\n".join(failures)
