@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..definition.components import compare_levels
 from ..definition.lane_profile import gate_mode
+from .corridor_policy import finding_owners
 from .gate_results import STATE, GateResult, from_verdict, passed
 from .summary_validation import validate_deploy_summary, validate_infra_summary
 
@@ -42,15 +43,10 @@ def gate_corridor(facts: WaveFacts) -> GateResult:
             False,
             "corridor-blocked",
             f"Corridor reports {len(findings)} blocking {noun}.",
-            owner_agent_ids=_finding_owners(facts, findings),
+            owner_agent_ids=finding_owners(facts.wave, facts.bindings, findings),
             failure_class=STATE,
         )
     return passed("Corridor has no blocking finding.")
-
-
-def _finding_owners(facts: WaveFacts, findings: list[JsonObject]) -> tuple[str, ...]:
-    matched = {str(path) for item in findings for path in item.get("matchedOwnedPaths") or []}
-    return tuple(agent.agent_id for agent in facts.wave.agents if matched.intersection(agent.owned_paths))
 
 
 def gate_component_matrix(facts: WaveFacts) -> GateResult:

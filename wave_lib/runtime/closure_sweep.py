@@ -16,7 +16,7 @@ from ..definition.lane_profile import gate_mode
 from ..engines import closure_engine, gate_engine
 from ..engines.closure_engine import STAGES, StagePlan, Verdict
 from ..state import coordination_store
-from . import fact_collection
+from . import corridor_step, fact_collection
 from . import wave_reporting as report
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _run_stage(sweep: Sweep, plan: StagePlan) -> bool:
     """One stage; False ends the sweep. Spec: LAUNCH 10.3."""
     ctx = sweep.ctx
     fact_collection.refresh(ctx)  # 1
-    if plan.stage.key == "security-review" and not _corridor_allows(sweep, plan):
+    if plan.stage.key in corridor_step.JUDGED_STAGES and not _corridor_allows(sweep, plan):
         return False
     if _fast_path(sweep, plan):  # 2
         return True
@@ -115,7 +115,11 @@ def _run_stage(sweep: Sweep, plan: StagePlan) -> bool:
 
 
 def _corridor_allows(sweep: Sweep, plan: StagePlan) -> bool:
-    """Corridor is judged before any reviewer is launched, also when there is none. Spec: LAUNCH 10.3 step 2."""
+    """Corridor is asked once an attempt and judged before any reviewer or later steward. LAUNCH 10.3 step 2."""
+    if not corridor_step.enabled(sweep.ctx):
+        return True
+    corridor_step.materialize(sweep.ctx)
+    fact_collection.refresh(sweep.ctx)
     gate = gate_engine.gate_corridor(_facts(sweep))
     return gate.ok or _stop(sweep, plan, gate)
 

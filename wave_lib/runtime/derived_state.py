@@ -13,10 +13,11 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.errors import StateError
-from ..base.files import append_jsonl, load_json, read_json
+from ..base.files import append_jsonl, load_json
 from ..base.timestamps import iso_of, now_iso
 from ..engines.derived_state import Appends, DerivedInputs, DerivedState
 from ..engines.derived_state_engine import build_derived_state
+from ..providers.corridor import read_artifact
 from ..state.control_plane import append_events, event_of, read_control_plane
 from ..state.coordination_store import CoordinationLog
 from ..state.dependency_tickets import read_tickets
@@ -83,7 +84,6 @@ def _inputs(context: DerivedContext, facts: DerivedFacts, seed_time: str) -> Der
     control = read_control_plane(paths, number)
     coordination = context.log.refresh()
     agent_ids = {agent.agent_id for agent in wave.agents}
-    corridor = read_json(paths.corridor_artifact(number)).value
     return DerivedInputs(
         wave=wave,
         bindings=context.bindings,
@@ -99,7 +99,7 @@ def _inputs(context: DerivedContext, facts: DerivedFacts, seed_time: str) -> Der
         presence=facts.presence,
         catalog=facts.catalog,
         catalog_error=facts.catalog_error,
-        corridor=corridor if isinstance(corridor, dict) else None,
+        corridor=read_artifact(paths, wave, context.bindings),
         corridor_config=profile.external_providers.get("corridor") or {},
         previous_docs_queue_created_at=context.docs_queue_created_at,
         bad_lines=[*context.log.bad_lines, *control.bad_lines],

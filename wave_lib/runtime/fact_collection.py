@@ -31,6 +31,7 @@ from ..state.agent_state import (
 )
 from ..state.file_facts import file_fact
 from ..state.result_envelope import attempt_of, build_envelope, project_summary, read_run_envelope, write_envelope_once
+from . import corridor_step
 from .derived_state import DerivedContext, DerivedFacts, refresh_derived_state
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def collect_wave_facts(ctx: WaveContext, **sweep: Any) -> WaveFacts:
         catalog=catalog,
         catalog_error=catalog_error,
         derived=ctx.derived,
+        corridor=corridor_step.current(ctx),
         corridor_config=provider,
         contradictions=tuple(state.contradictions.values()),
         bad_log_lines=tuple(str(line) for line in (*log.bad_lines, *state.bad_lines)),

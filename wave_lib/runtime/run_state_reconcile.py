@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.errors import WaveError
-from ..base.files import read_json, write_json
+from ..base.files import write_json
 from ..base.timestamps import now_iso
 from ..definition.components import load_component_matrix
 from ..definition.evals import load_benchmark_catalog
@@ -31,6 +31,7 @@ from ..engines.run_state_reconciler import (
     analyze_wave_completion,
     decide,
 )
+from ..providers.corridor import read_artifact
 from ..state import control_plane, coordination_store, proof_registry, run_state
 from ..state.agent_state import (
     build_agent_execution_summary,
@@ -245,14 +246,13 @@ def _stored_facts(
             catalog_error=catalog[1],
         ),
     )
-    corridor = read_json(paths.corridor_artifact(wave.wave)).value
     return facts._replace(
         readings=readings,
         summaries=summaries,
         logs={agent.agent_id: paths.rel(paths.log_file(wave.wave, agent.slug)) for agent in wave.agents},
         presence=presence,
         derived=derived,
-        corridor=corridor if isinstance(corridor, dict) else None,
+        corridor=read_artifact(paths, wave, bindings),
         corridor_config=paths.profile.external_providers.get("corridor") or {},
         contradictions=tuple(control.contradictions.values()),
         bad_log_lines=tuple(str(line) for line in (*log.bad_lines, *control.bad_lines)),

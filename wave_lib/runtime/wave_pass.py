@@ -16,7 +16,7 @@ from ..engines import gate_engine
 from ..engines.implementation_engine import resolve_post_design_pass_transition
 from ..engines.retry_engine import annotate_failure
 from ..state.agent_state import read_status_record
-from . import fact_collection, launcher_runtime
+from . import corridor_step, fact_collection, launcher_runtime
 from . import wave_reporting as report
 from .agent_waiting import AgentWait, WaitHooks, WaitResult
 from .closure_sweep import SweepResult, run_closure_sweep
@@ -205,6 +205,8 @@ def _close(ctx: WaveContext, plan: PassPlan, closure_only: bool) -> tuple[PassRe
 
 def _judge(ctx: WaveContext, result: PassResult) -> PassResult:
     """The authoritative snapshot; its first failure decides a pass that has none yet. Spec: LAUNCH 7.4 steps 7, 8."""
+    if not result.design_next:
+        corridor_step.materialize(ctx)
     fact_collection.refresh(ctx)
     facts = fact_collection.collect_wave_facts(ctx)
     snapshot = gate_engine.evaluate_gates(facts)
