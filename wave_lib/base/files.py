@@ -232,7 +232,7 @@ def write_bytes(
     folder = os.path.dirname(path) or "."
     with DurableStep("write", path):
         try:
-            ensure_dir(folder, 0o700 if mode & 0o077 == 0 else 0o755)
+            ensure_dir(folder, 0o700 if mode & 0o077 == 0 else 0o755, durable)
             fresh = _write_fresh(path, data, durable, mode)
             try:
                 os.replace(fresh, path)
@@ -253,7 +253,7 @@ def create_bytes(path: str, data: bytes, *, durable: bool = True, mode: int = 0o
     """
     with DurableStep("create", path):
         try:
-            ensure_dir(os.path.dirname(path) or ".", 0o700 if mode & 0o077 == 0 else 0o755)
+            ensure_dir(os.path.dirname(path) or ".", 0o700 if mode & 0o077 == 0 else 0o755, durable)
             fresh = _write_fresh(path, data, durable, mode)
             try:
                 os.link(fresh, path)  # fails when the path is taken, as a rename would not
@@ -403,20 +403,21 @@ def _move_torn_tail_aside(path: str, fd: int, size: int) -> int:
 # --- folders, removal, special files ---------------------------------------------------------------------------------
 
 
-def ensure_dir(path: str, mode: int = 0o700) -> None:
-    """Makes a folder and its missing parents. Raises OSError."""
+def ensure_dir(path: str, mode: int = 0o700, durable: bool = True) -> None:
+    """Makes a folder and its missing parents. `durable=False`: they hold projections and caches. Raises OSError."""
     if os.path.isdir(path or "."):
         return
     parent = os.path.dirname(path.rstrip("/"))
     if parent and parent != path:
-        ensure_dir(parent, mode)
+        ensure_dir(parent, mode, durable)
     try:
         os.mkdir(path, mode)
     except FileExistsError:
         if not os.path.isdir(path):
             raise
     else:
-        _sync_folder(parent or ".")
+        if durable:
+            _sync_folder(parent or ".")
 
 
 def remove(path: str) -> bool:
