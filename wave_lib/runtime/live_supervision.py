@@ -49,18 +49,19 @@ def on_refresh(ctx: WaveContext, pending: Sequence[str]) -> None:
 
 
 def alerts(ctx: WaveContext) -> None:
-    """Overdue acknowledgements and stale clarification chains, each told once. Spec: LAUNCH 6, COORD 6."""
+    """Overdue acknowledgements and stale clarification chains, told again when the set changes. Spec: COORD 6."""
     metrics = ctx.derived.response_metrics if ctx.derived else {}
-    for name, key in (
-        ("coordination_ack_overdue", "overdueAckRecordIds"),
-        ("clarification_chain_stale", "overdueClarificationIds"),
+    timeout = metrics.get("ackTimeoutMs")
+    for name, key, details in (
+        ("coordination_ack_overdue", "overdueAckRecordIds", f"records={{ids}}; ack_timeout_ms={timeout}"),
+        ("clarification_chain_stale", "overdueClarificationIds", "clarifications={ids}"),
     ):
-        fresh = [record_id for record_id in metrics.get(key) or () if (name, record_id) not in ctx.alerted]
-        if fresh:
-            ctx.alerted.update((name, record_id) for record_id in fresh)
-            ids = ", ".join(fresh)
+        ids = ", ".join(metrics.get(key) or ())
+        if ids and ids != ctx.alerted.get(name):
             report.event(ctx, "warn", f"{name.replace('_', ' ')}: {ids}")
-            report.board(ctx.lane, name, [ctx.number], "warn", ids, "Acknowledge or resolve these records.")
+            action = "Acknowledge or resolve these records."
+            report.board(ctx.lane, name, [ctx.number], "warn", details.format(ids=ids), action)
+        ctx.alerted[name] = ids
 
 
 def watch_feedback(ctx: WaveContext) -> bool:

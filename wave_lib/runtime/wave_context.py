@@ -205,7 +205,7 @@ class WaveContext:
         self.resident_reported = False
         self.flush_planned = False  # the dashboards are behind and will be written soon
         self.last_look = 0.0  # monotonic time of the last look at logs and feedback
-        self.alerted: set[tuple[str, str]] = set()
+        self.alerted: dict[str, str] = {}  # alert -> the ids it was last told for
         self.reduced: dict[str, Any] | None = None
         self.gate_snapshot: dict[str, Any] | None = None
         self.trace_dir: str | None = None
