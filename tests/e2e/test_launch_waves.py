@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -262,3 +264,32 @@ def test_bad_command_lines(lab: Make, arguments: tuple[str, ...], code: int, mes
     assert (done.returncode, message in done.stderr) == (code, True), done.stderr
     assert len(done.stderr.strip().splitlines()) <= 3
     assert "Traceback" not in done.stderr
+
+
+def test_a_resident_orchestrator_talks_and_is_ended_with_the_wave(lab: Make) -> None:
+    work = lab()
+    work.script("ORCH", "while :; do sleep 0.05; done\n")
+    work.script("A1", 'until grep -q "start ORCH" agents/log; do sleep 0.02; done\n' + LaunchLab.echo(PROOF, DELTA))
+    done = work.launch("--resident-orchestrator")
+    assert done.returncode == 0, done.stderr
+    assert sorted(work.ran()) == ["A0", "A1", "ORCH"]
+    assert "Event: resident_orchestrator_start." in work.board()
+    record = work.state("status/wave-0-resident-orchestrator.runtime.json")
+    assert record["terminalDisposition"] == "terminated"
+    assert not group_alive(record["pgid"])
+    prompt = (work.root / ".tmp/main-wave-launcher/prompts/wave-0-resident-orchestrator.prompt.md").read_text()
+    assert "You watch this wave" in prompt
+
+
+def test_terminal_entries_come_and_go(lab: Make, tmp_path: Path) -> None:
+    work = lab()
+    work.write(".vscode/terminals.json", '{\n  // mine\n  "terminals": [{"name": "own"},],\n}\n')
+    work.script("A1", "cp .vscode/terminals.json seen.json\n" + LaunchLab.echo(PROOF, DELTA))
+    argv = [sys.executable, str(Path(__file__).resolve().parents[2] / "wave.py"), "launch", "--lane", "main"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr
+    seen = [item["name"] for item in json.loads((tmp_path / "seen.json").read_text())["terminals"]]
+    assert seen[:1] == ["own"]
+    assert "default-main-wave0-0-a1" in seen and "Current Wave Dashboard" in seen
+    left = [item["name"] for item in json.loads((tmp_path / ".vscode/terminals.json").read_text())["terminals"]]
+    assert left == ["own"]
