@@ -108,12 +108,13 @@ def contributes(agent: Agent, bindings: RoleBindings) -> bool:
 
 def finding_owners(wave: Wave, bindings: RoleBindings, findings: Iterable[JsonObject]) -> tuple[str, ...]:
     """The agents whose paths the findings touch, in file order. Spec: PROV 4.10."""
-    matched = {str(path) for finding in findings for path in finding.get("matchedOwnedPaths") or []}
+    named = (path for finding in findings for path in finding.get("matchedOwnedPaths") or [])
+    matched = {normalize_repo_path(path, "owned") for path in named}
     return tuple(
         agent.agent_id
         for agent in wave.agents
         if contributes(agent, bindings)
-        and matched.intersection(normalize_repo_path(path, "owned") or "" for path in agent.owned_paths)
+        and not matched.isdisjoint(normalize_repo_path(path, "owned") for path in agent.owned_paths)
     )
 
 

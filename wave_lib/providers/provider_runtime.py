@@ -115,7 +115,7 @@ class LeaseError(WaveError):
     default_key = "credential-lease"
 
     def __init__(self, what: str, status_code: str) -> None:
-        super().__init__(what)
+        super().__init__(what, key=status_code)
         self.status_code = status_code
 
 
