@@ -40,7 +40,28 @@ COMMANDS: tuple[Entry, ...] = (
         "doctor [--project <id>] [--lane <lane>] [--json]",
         "check the workspace and say what to mend",
     ),
+    Entry(
+        "project",
+        "commands.project_cli",
+        "project setup|show [--project <id>] [--defaults] [--json]",
+        "the profile of a project",
+    ),
+    Entry("submit", "commands.submit_cli", "submit [launcher options] [--request-id <token>] [--json]", "queue a launch and return at once"),
+    Entry("supervise", "commands.supervise_cli", "supervise [--once|--until-idle|--stop] [options]", "own the submitted runs of a lane"),
+    Entry("status", "commands.status_cli", "status --run-id <id> --project <id> --lane <name> [--json]", "show how a submitted run stands"),
+    Entry("wait", "commands.wait_cli", "wait --run-id <id> --project <id> --lane <name> [--timeout-seconds <n>]", "wait until a submitted run is over"),
+    Entry("attach", "commands.attach_cli", "attach --run-id <id> --project <id> --lane <name> (--agent <id>|--dashboard)", "follow an agent's log, or the dashboard"),
+    Entry("cancel", "commands.cancel_cli", "cancel --run-id <id> --project <id> --lane <name> [--force] [--wait]", "end a submitted run and its agents"),
+    Entry("runs", "commands.runs_cli", "runs [--all-roots] [--status <list>] [--prune] [--json]", "list submitted runs"),
     Entry("launch", "commands.launch_cli", "launch [launcher options]", "run waves in the foreground"),
+    Entry("dashboard", "commands.dashboard_cli", "dashboard [dashboard options]", "watch a wave or a launch"),
+    Entry("watch", "commands.watch_cli", "watch [--wave <n>] [watch options]", "wait for something to happen to a wave"),
+    Entry("explain", "commands.explain_cli", "explain [--wave <n>] [--json]", "say why a wave is not closed"),
+    Entry("feedback", "commands.feedback_cli", "feedback [feedback options]", "questions from agents to people"),
+    Entry("control", "commands.control_cli", "control [control-plane options]", "status and operator actions of a wave"),
+    Entry("coord", "commands.coord_cli", "coord [coordination options]", "the shared record of a wave"),
+    Entry("dep", "commands.dep_cli", "dep [dependency options]", "tickets between lanes"),
+    Entry("proof", "commands.proof_cli", "proof show|register [options]", "proof bundles of a wave"),
     Entry("signal", "commands.signal_cli", "signal <kind> [marker fields] [--json]", "print one marker line"),
     Entry("local", "commands.local_cli", "local [local executor options]", "the built-in executor for trials"),
     Entry("retry", "commands.retry_cli", "retry show|apply|clear [options]", "choose what the next attempt runs"),
@@ -52,8 +73,10 @@ COMMANDS: tuple[Entry, ...] = (
         "copy this program into another repository",
     ),
     Entry("bundle", "commands.bundle_cli", "bundle <out> [--json]", "write this program as one file"),
+    Entry("completion", "commands.completion_cli", "completion bash|zsh", "print a shell completion script"),
     Entry("version", "commands.version_cli", "version [--json]", "print the version"),
     Entry("help", "commands.help_cli", "help [command]", "print this list, or the help of one command"),
+    Entry("launcher-wrapper", "runtime.launcher_wrapper", "launcher-wrapper …", "sees one launcher to its end", True),
     Entry("agent-runner", "runtime.agent_process_runner", "agent-runner <payload>", "sees one agent to its end", True),
 )
 _ALIASES = {"-h": "help", "--help": "help", "-V": "version", "--version": "version"}
@@ -123,7 +146,7 @@ def _dispatch(arguments: list[str]) -> int:
     if name == "init" and not chosen and not os.environ.get("WAVE_REPO_ROOT"):
         root = os.getcwd()  # a new workspace is made here, not in the one that surrounds this folder
     os.environ["WAVE_REPO_ROOT"] = root
-    if name not in ("agent-runner", "help", "version", "control-server"):
+    if name not in ("agent-runner", "launcher-wrapper", "help", "version", "control-server"):
         from .base.env_file import load_env_file
 
         for warning in load_env_file(os.path.join(root, ".env.local"), os.environ):

@@ -59,7 +59,7 @@ def _clarification_of(record: Mapping[str, Any]) -> str | None:
 
 
 def _close(log: WorkingLog, record: JsonObject, operator: str, status: str, detail: str) -> None:
-    changes = {"status": status, "detail": detail, "source": operator, "resolvedBy": operator}
+    changes = {"status": status, "detail": detail, "source": "operator", "resolvedBy": operator}
     log.update(record, attempt=record["attempt"], **changes)
 
 

@@ -56,6 +56,27 @@ def write_wave_derived_projections(paths: LanePaths, wave: Wave, derived: Derive
     return texts
 
 
+def write_coordination_boards(paths: LanePaths, wave: Wave, derived: DerivedState) -> None:
+    """What `wave coord render` writes: assignments, dependency snapshot, message board. Spec: COORD 24."""
+    number = wave.wave
+    _put_json(paths.assignments(number), assignment_snapshot(derived))
+    _put_json(paths.dependency_snapshot(number), derived.dependency_snapshot)
+    _put_text(paths.dependency_report(number), dependency_markdown(derived.dependency_snapshot))
+    _put_text(paths.messageboard(number), build_message_board(wave, derived))
+
+
+def write_agent_inbox(paths: LanePaths, wave: Wave, derived: DerivedState, agent_id: str) -> JsonObject:
+    """Shared summary and inbox of one agent, and beside them `{sharedPath, inboxPath}`, which is returned too."""
+    number = wave.wave
+    texts = build_texts(wave, derived)
+    shared, inbox = paths.shared_summary(number), paths.inbox(number, agent_id)
+    _put_text(shared, texts.shared_summary)
+    _put_text(inbox, texts.inboxes[agent_id])
+    document = {"sharedPath": paths.rel(shared), "inboxPath": paths.rel(inbox)}
+    write_json(inbox[: -len(".md")] + ".json", document, durable=False, if_changed=True)
+    return document
+
+
 def build_texts(wave: Wave, derived: DerivedState) -> WaveTexts:
     """Shared summary and inboxes, without writing them."""
     inboxes = {agent.agent_id: build_inbox(agent, derived) for agent in wave.agents}

@@ -18,12 +18,12 @@ from ..state.control_plane import append_event, event_of, read_control_plane, sy
 from ..state.coordination_store import update_log
 from ..state.feedback_store import answer_request
 from ..state.retry_state import clear_relaunch_plan, new_request_id
-from .derived_state import refresh_derived_state
+from .derived_state import NO_FACTS, refresh_derived_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .derived_state import DerivedContext
+    from .derived_state import DerivedContext, DerivedFacts
 
     JsonObject = dict[str, Any]
 
@@ -38,17 +38,44 @@ def answer_human_input_and_reconcile(
     force: bool = False,
     attempt_is_live: bool = False,
     resume_plan: Callable[[], Mapping[str, Any] | None] | None = None,
+    facts: DerivedFacts = NO_FACTS,
 ) -> JsonObject:
     """Answer or dismiss a request; returns its document. StateError as `feedback_store.answer_request`.
 
     `resume_plan` computes the plan from disk; it is asked only when the wave ran before, nothing is live
-    (`attempt_is_live`), and no rerun request is active.
+    (`attempt_is_live`), and no rerun request is active. `facts` are what the agents left.
     """
-    paths, number = context.paths, context.wave.wave
+    paths = context.paths
     document = answer_request(paths, request_id, answer, operator=operator, disposition=disposition, force=force)
+    reconcile_answer(
+        context,
+        request_id,
+        answer,
+        operator=operator,
+        disposition=disposition,
+        attempt_is_live=attempt_is_live,
+        resume_plan=resume_plan,
+        facts=facts,
+    )
+    return document
+
+
+def reconcile_answer(
+    context: DerivedContext,
+    answered_id: str,
+    answer: str,
+    *,
+    operator: str = "human-operator",
+    disposition: str = "answered",
+    attempt_is_live: bool = False,
+    resume_plan: Callable[[], Mapping[str, Any] | None] | None = None,
+    facts: DerivedFacts = NO_FACTS,
+) -> None:
+    """Carry an answer to every record that waits for it; `answered_id` is a request's, or a record's without one."""
+    paths, number = context.paths, context.wave.wave
     appended = update_log(
         paths.coordination_log(number),
-        lambda state: answer_records(state, request_id, answer, operator, disposition, now_iso()),
+        lambda state: answer_records(state, answered_id, answer, operator, disposition, now_iso()),
     )
     triage = paths.triage_log(number)
     escalations = [record for record in appended if record["kind"] == "human-escalation"]
@@ -56,18 +83,17 @@ def answer_human_input_and_reconcile(
         append_jsonl(triage, escalations)
     state = "dismissed" if disposition == "dismissed" else "answered"
     settled = {
-        "humanInputId": request_id,
-        "requestId": request_id,
+        "humanInputId": answered_id,
+        "requestId": answered_id,
         "state": state,
         "operator": operator,
         "response": answer,
     }
-    append_event(paths, number, "human_input", request_id, state, settled, source="feedback", actor=operator)
-    refresh_derived_state(context)
+    append_event(paths, number, "human_input", answered_id, state, settled, source="feedback", actor=operator)
+    refresh_derived_state(context, facts)
     if state == "answered" and resume_plan is not None and not attempt_is_live:
-        _resume(context, request_id, operator, resume_plan)
+        _resume(context, answered_id, operator, resume_plan)
     sync_mirrors(paths, number)
-    return document
 
 
 def _resume(
