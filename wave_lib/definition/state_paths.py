@@ -320,6 +320,16 @@ class StatePaths(Places):
         """FIFO that wakes the supervisor."""
         return self._at("daemon_wake")
 
+    @property
+    def submit_lock(self) -> str:
+        """One submission with a request id at a time."""
+        return self._at("submit_lock")
+
+    @property
+    def submit_cache(self) -> str:
+        """Wave files that were found sound."""
+        return self._at("submit_cache")
+
     def supervisor_run_dir(self, run_id: str) -> str:
         """One submitted run."""
         return self._at("supervisor_run_dir", run_id=run_id)

@@ -169,6 +169,8 @@ _SUPERVISOR = (
     Entry("daemon_lock", LIVE, "supervisor/daemon.lock", "L", "supervisor", "kernel lock and lease record"),
     Entry("daemon_log", LIVE, "supervisor/daemon.log", "P", "supervisor", "log, rotated at 5 MiB"),
     Entry("daemon_wake", LIVE, "supervisor/wake", "L", "supervisor", "FIFO that wakes the supervisor"),
+    Entry("submit_lock", LIVE, "supervisor/submit.flock", "L", "submit", "one submission with a request id at a time"),
+    Entry("submit_cache", LIVE, "supervisor/submit-cache.json", "C", "submit", "wave files that were found sound"),
     Entry("supervisor_run_dir", LIVE, _RUN, "S", "supervisor", "one submitted run"),
     Entry("supervisor_request", LIVE, f"{_RUN}/request.json", "S", "submit", "what was asked, immutable"),
     Entry("supervisor_state", LIVE, f"{_RUN}/state.json", "S", "supervisor", "state of the run"),

@@ -1,0 +1,205 @@
+"""A submitted run as it is at this moment, decided from the facts without acting on them.
+
+Holds:       nothing.
+Writes:      nothing: works on a read-only mount.
+When killed: nothing is lost.
+
+Spec: SUP 14.1, 14.7.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..base.lease import read_lease
+from ..base.locks import held
+from ..base.process_identity import Alive, Identity, check
+from ..base.timestamps import now_iso, parse_iso
+from ..engines.supervisor_decisions import Act, Decision, decide
+from ..engines.supervisor_resume import active_wave
+from ..state.supervisor_state import queue_order, read_object, read_state, rebuilt_state, recent_states
+from .supervisor_facts import Observation, agent_row, observe, read_agents
+
+if TYPE_CHECKING:
+    from ..definition.supervisor_paths import RunPaths, SupervisorPaths
+
+    JsonObject = dict[str, Any]
+
+_QUEUE_LOOKS_BACK = 300
+_NEEDS_DAEMON = (Act.LAUNCH, Act.RELAUNCH, Act.CANCEL, Act.DRAIN, Act.RESUME, Act.DEFER)
+
+
+class Daemon(NamedTuple):
+    """Who supervises a root: `state` is `active`, `stopped`, `absent` or `foreign`; `lease` as last written."""
+
+    state: str
+    lease: dict[str, Any]
+
+    @property
+    def active(self) -> bool:
+        """Whether somebody holds the lock."""
+        return self.state == "active"
+
+    def to_json(self) -> JsonObject:
+        """As output shows it."""
+        keys = ("supervisorId", "pid", "epoch", "leaseExpiresAt")
+        return {"state": self.state, **{key: self.lease.get(key) for key in keys}}
+
+
+def read_daemon(paths: SupervisorPaths) -> Daemon:
+    """The supervisor of a root, by its lock; where locks say nothing, by the identity in the lease."""
+    lease = read_lease(paths.lock) or {}
+    if held(paths.lock):
+        return Daemon("active", lease)
+    if not lease:
+        return Daemon("absent", {})
+    identity = Identity.from_json(lease.get("identity"))
+    expires = parse_iso(lease.get("leaseExpiresAt"))
+    elsewhere = lease.get("state") == "active" and identity is not None and check(identity) is Alive.UNKNOWN
+    fresh = expires is not None and expires > time.time()
+    return Daemon("foreign" if elsewhere and fresh else "stopped", lease)
+
+
+class View(NamedTuple):
+    """What `status` and `wait` show; `document` is the JSON, `decision` the reason behind it."""
+
+    document: dict[str, Any]
+    decision: Decision | None
+    observation: Observation | None
+    daemon: Daemon
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the run is over."""
+        return self.document["status"] in ("completed", "failed")
+
+    def shape(self) -> tuple[object, ...]:
+        """What `wait --until-change` compares. Spec: SUP 14.3."""
+        keys = ("status", "terminalDisposition", "recoveryState", "activeWave")
+        agents = sorted(
+            (str(row["agentId"]), str(row["attempt"]), str(row["terminalDisposition"]))
+            for row in self.document["agentRuntimeSummary"]
+        )
+        return (*(self.document[key] for key in keys), tuple(self.document["completedWaves"]), tuple(agents))
+
+
+def run_view(paths: SupervisorPaths, run: RunPaths) -> View | None:
+    """The view of SUP 14.1, None when there is no such run."""
+    request = read_object(run.request)
+    state = read_state(run)
+    if state is None:
+        if request is None:
+            return None
+        state = rebuilt_state(run, request)
+    daemon = read_daemon(paths)
+    if state["status"] in ("completed", "failed"):
+        return View(_document(run, state, state, daemon, None, None), None, None, daemon)
+    seen = observe(paths, run, state, request)
+    decision = decide(seen.facts)
+    shown = decided_state(state, decision, seen, request)
+    return View(_document(run, shown, state, daemon, seen, decision, paths), decision, seen, daemon)
+
+
+def decided_state(state: JsonObject, decision: Decision, seen: Observation, request: JsonObject | None) -> JsonObject:
+    """The snapshot with what was decided in it; the supervisor writes exactly this, readers show it."""
+    end = ((request or {}).get("waveSelection") or {}).get("endWave")
+    shown = {
+        **state,
+        "status": decision.status,
+        "terminalDisposition": decision.disposition,
+        "recoveryState": decision.recovery,
+        "resumeAction": decision.resume_action,
+        "detail": decision.because,
+        "selectedWaves": list(seen.selected),
+        "completedWaves": list(seen.completed),
+        "agentRuntimeSummary": [agent_row(agent) for agent in seen.agents],
+        "launcherStatus": seen.launcher_status or state.get("launcherStatus"),
+    }
+    shown["activeWave"] = active_wave(shown, seen.journal, decision.status == "completed", end)
+    if decision.terminal:
+        status = seen.launcher_status or {}
+        shown["exitCode"] = decision.exit_code
+        shown["completedAt"] = state.get("completedAt") or status.get("completedAt") or now_iso()
+    if seen.cancel is not None:
+        shown["cancelRequestedAt"] = seen.cancel.get("requestedAt")
+    return shown
+
+
+def _document(
+    run: RunPaths,
+    shown: JsonObject,
+    recorded: JsonObject,
+    daemon: Daemon,
+    seen: Observation | None,
+    decision: Decision | None,
+    paths: SupervisorPaths | None = None,
+) -> JsonObject:
+    document = dict(shown)
+    if daemon.active:
+        document["supervisorId"] = daemon.lease.get("supervisorId")
+        document["leaseExpiresAt"] = daemon.lease.get("leaseExpiresAt")
+    document["daemon"] = daemon.to_json()
+    if seen is None or decision is None:
+        live = [str(agent.record.get("agentId")) for agent in read_agents(run) if agent.live]
+        document["observed"] = {"launcher": "dead", "launcherSource": "none", "liveAgentIds": live, "at": now_iso()}
+        return document
+    document["observed"] = {
+        "launcher": seen.facts.launcher,
+        "launcherSource": seen.launcher_source,
+        "liveAgentIds": list(seen.facts.live_agent_ids),
+        "at": now_iso(),
+    }
+    keys = ("status", "terminalDisposition", "recoveryState", "resumeAction", "exitCode", "activeWave")
+    document["recorded"] = {key: recorded.get(key) for key in keys if recorded.get(key) != shown.get(key)}
+    if decision.act in _NEEDS_DAEMON and not daemon.active:
+        document["resumeAction"] = "start-daemon"
+        document["detail"] = f"{decision.because}; no supervisor is running (start one: wave supervise)"
+    if paths is not None and shown["status"] == "pending":
+        document["queuePosition"] = _queue_position(paths, shown)
+    return document
+
+
+def _queue_position(paths: SupervisorPaths, state: JsonObject) -> int:
+    states = recent_states(paths, _QUEUE_LOOKS_BACK)
+    ahead = [other for other in states if other["status"] == "pending" and queue_order(other) < queue_order(state)]
+    return 1 + len(ahead)
+
+
+_RANK = {"running": 0, "pending": 1, "failed": 2, "completed": 3}
+_SUMMARY_KEYS = (
+    "runId",
+    "status",
+    "terminalDisposition",
+    "launcherPid",
+    "exitCode",
+    "detail",
+    "updatedAt",
+    "leaseExpiresAt",
+    "supervisorId",
+    "sessionBackend",
+    "recoveryState",
+    "resumeAction",
+    "agentRuntimeSummary",
+)
+
+
+def summarize_supervisor_for_wave(paths: SupervisorPaths, wave: int, agent_id: str = "") -> JsonObject | None:
+    """The run that `wave control status` shows for a wave, None when no run knows it. Spec: SUP 14.7."""
+    candidates = []
+    for state in recent_states(paths, _QUEUE_LOOKS_BACK):
+        waiting = state["status"] in ("running", "pending") and wave in state["selectedWaves"]
+        if state.get("activeWave") == wave or waiting:
+            candidates.append(state)
+    candidates.sort(key=lambda state: str(state.get("updatedAt") or ""), reverse=True)
+    candidates.sort(key=lambda state: _RANK[state["status"]])
+    for state in candidates:
+        view = run_view(paths, paths.run(str(state["runId"])))
+        if view is None:
+            continue
+        summary = {key: view.document.get(key) for key in _SUMMARY_KEYS}
+        if agent_id:
+            rows = summary["agentRuntimeSummary"] or []
+            summary["agentRuntimeSummary"] = [row for row in rows if row["agentId"] == agent_id]
+        return summary
+    return None
