@@ -138,6 +138,11 @@ class LanePaths(StatePaths):
         """Prefix of the sessions of global dashboards."""
         return f"{self._tmux_base}_wave_dashboard_global"
 
+    def tmux_dashboard_session(self, target: str) -> str:
+        """The session that shows a dashboard, `current` or `global`. Spec: SUP 18.2."""
+        prefixes = {"current": self.tmux_dashboard_session_prefix, "global": self.tmux_global_dashboard_session_prefix}
+        return f"{prefixes[target]}_current"
+
     @property
     def tmux_socket_name(self) -> str:
         """Name of the tmux socket of this lane."""

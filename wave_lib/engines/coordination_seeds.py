@@ -132,7 +132,8 @@ def seeds_to_append(state: CoordinationState, seeds: Sequence[JsonObject], now: 
             if is_open(present) and not is_open(seed):
                 records.append(updated_record(present, now, status=seed["status"], detail=seed["detail"]))
         else:
-            changed = [key for key in DEFINITION_KEYS if present.get(key) != seed[key]]
+            told = present["detail"] if _ended_with_wave(present) else seed["detail"]
+            changed = [key for key in DEFINITION_KEYS if present.get(key) != {**seed, "detail": told}[key]]
             if changed:
                 records.append(_redefined(present, seed, changed, now))
     return records
@@ -145,7 +146,17 @@ def _redefined(present: JsonObject, seed: JsonObject, changed: Sequence[str], no
     return updated_record(present, now, **changes)
 
 
+def completion_detail(wave_number: int) -> str:
+    """The detail of a seed that ended with its wave."""
+    return f"Closed with the completion of wave {wave_number}."
+
+
+def _ended_with_wave(record: Mapping[str, Any]) -> bool:
+    """Whether the completion closed the record: then its detail tells so, and is no changed definition."""
+    return bool(record["status"] == "closed" and record["detail"] == completion_detail(record["wave"]))
+
+
 def completion_records(state: CoordinationState, wave_number: int, now: str) -> list[JsonObject]:
     """Updates that close what is still open of the seeds once the wave has completed."""
-    detail = f"Closed with the completion of wave {wave_number}."
+    detail = completion_detail(wave_number)
     return [updated_record(record, now, status="closed", detail=detail) for record in state.open if is_seed(record)]

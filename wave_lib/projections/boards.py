@@ -74,24 +74,21 @@ class BoardEntry(NamedTuple):
     malformed: bool
 
 
-def board_health_from_metrics(derived: DerivedState) -> JsonObject:
-    """Health of a generated board, from the facts it was generated from."""
-    entries = derived.response_metrics["recordMetricsById"].values()
+def board_health(state: CoordinationState, metrics: Mapping[str, Any]) -> JsonObject:
+    """Health of a generated board, from the records and response metrics it was generated from."""
+    entries = metrics["recordMetricsById"].values()
     tracked = [entry for entry in entries if entry["ackTracked"]]
-    acknowledged = [
-        record["updatedAt"]
-        for record in derived.coordination_state.latest
-        if record["status"] != "open" and not is_seed(record)
-    ]
+    closed = (record for record in state.latest if record["status"] != "open")
+    acknowledged = [record["updatedAt"] for record in closed if not is_seed(record)]
     unacked = [
         record["createdAt"]
-        for record in derived.coordination_state.open
-        if derived.response_metrics["recordMetricsById"].get(record["id"], {}).get("ackPending")
+        for record in state.open
+        if metrics["recordMetricsById"].get(record["id"], {}).get("ackPending")
     ]
     return {
         "available": True,
         "reason": None,
-        "totalEntries": len(derived.coordination_state.latest),
+        "totalEntries": len(state.latest),
         "actionableRequests": len(tracked),
         "unresolvedRequests": sum(1 for entry in tracked if entry["blocking"]),
         "unacknowledgedRequests": len(unacked),

@@ -1,10 +1,10 @@
-"""Terminal entries of the editor: one per agent that tails its log. Only projections; no agent lives in them.
+"""Where people watch: terminal entries of the editor, or tmux sessions. Only projections; no agent lives in them.
 
 Holds:       `<terminalsPath>.lock` while the file is changed.
-Writes:      `<terminalsPath>`, and there only entries of this lane.
-When killed: entries may stay; the next launch of the lane removes them.
+Writes:      `<terminalsPath>`, and there only entries of this lane; tmux sessions on the lane's own socket.
+When killed: entries and sessions may stay; the next launch of the lane removes them.
 
-Spec: SUP 18.1, LAUNCH 3.1 step 16, 7.8.
+Spec: SUP 18, LAUNCH 3.1 step 16, 7.8.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Callable
 from ..base.files import read_text, write_json
 from ..base.locks import locked
 from ..base.processes import self_command
+from . import tmux_adapter
 
 if TYPE_CHECKING:
     from ..definition.lane_paths import LanePaths
     from .wave_context import LaneRun, WaveContext
 
-Entries = "list[dict[str, Any]]"
 _COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.S)
 _TRAILING_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(\s*[}\]])', re.S)
 
@@ -31,13 +31,24 @@ def used(lane: LaneRun) -> bool:
     return lane.surface == "vscode" and lane.options.dashboard and not lane.options.dry_run
 
 
+def tmux_used(lane: LaneRun) -> bool:
+    """Whether this launch shows itself in tmux, if there is one."""
+    return lane.surface == "tmux" and lane.options.dashboard and not lane.options.dry_run
+
+
 def open_lane(lane: LaneRun) -> None:
-    """Remove what an earlier launch left, add the global dashboard; tmux needs nothing from the launcher."""
+    """Remove what an earlier launch left, add the global dashboard."""
     if lane.surface == "tmux" and not lane.options.dashboard:
         lane.console.say("[terminal-surface] tmux is only a projection of the dashboards and is not needed here.")
     if used(lane):
         entry = _dashboard(lane.paths, lane.paths.global_dashboard_terminal_name, "global")
         _change(lane, lambda entries: [*_others(entries, lane.paths), entry])
+    if tmux_used(lane):
+        if tmux_adapter.installed():
+            _end_sessions(lane)
+            _open_session(lane, "global")
+        else:
+            lane.console.warn("[wave] warning: there is no tmux here; `wave dashboard --attach global` shows the same")
 
 
 def add_agents(ctx: WaveContext) -> None:
@@ -56,6 +67,8 @@ def open_dashboard(ctx: WaveContext) -> None:
     if used(ctx.lane):
         entry = _dashboard(ctx.paths, current_dashboard_name(ctx.paths), "current")
         _change(ctx.lane, lambda entries: _replaced(entries, [entry]))
+    if tmux_used(ctx.lane) and tmux_adapter.installed():
+        _open_session(ctx.lane, "current")
 
 
 def close_wave(ctx: WaveContext) -> None:
@@ -63,12 +76,30 @@ def close_wave(ctx: WaveContext) -> None:
     if used(ctx.lane) and not ctx.lane.options.keep_terminals:
         prefix = f"{ctx.paths.terminal_name_prefix}{ctx.number}-"
         _change(ctx.lane, lambda entries: [item for item in entries if not str(item.get("name")).startswith(prefix)])
+    if tmux_used(ctx.lane) and ctx.lane.options.cleanup_sessions and tmux_adapter.installed():
+        tmux_adapter.kill_session(ctx.paths.tmux_socket_name, ctx.paths.tmux_dashboard_session("current"))
 
 
 def close_lane(lane: LaneRun) -> None:
     """All entries of the lane go at the end of the launch."""
     if used(lane) and not lane.options.keep_terminals:
         _change(lane, lambda entries: _others(entries, lane.paths))
+    if tmux_used(lane) and lane.options.cleanup_sessions and tmux_adapter.installed():
+        _end_sessions(lane)
+
+
+def _open_session(lane: LaneRun, which: str) -> None:
+    """A tmux session with a dashboard; a tmux that fails is worth one warning and nothing else. Spec: SUP 18.2."""
+    paths = lane.paths
+    argv = [*_dashboard_words(paths, which), "--no-tmux"]
+    result = tmux_adapter.new_session(paths.tmux_socket_name, paths.tmux_dashboard_session(which), paths.root, argv)
+    if not result.ok:
+        lane.console.warn(f"[wave] warning: no tmux session for the {which} dashboard: {result.output}")
+
+
+def _end_sessions(lane: LaneRun) -> None:
+    for which in ("current", "global"):
+        tmux_adapter.kill_session(lane.paths.tmux_socket_name, lane.paths.tmux_dashboard_session(which))
 
 
 def current_dashboard_name(paths: LanePaths) -> str:
@@ -78,10 +109,14 @@ def current_dashboard_name(paths: LanePaths) -> str:
     return "Current Wave Dashboard" if paths.lane == "main" else f"Current Wave Dashboard ({paths.lane})"
 
 
-def _dashboard(paths: LanePaths, name: str, which: str) -> dict[str, Any]:
+def _dashboard_words(paths: LanePaths, which: str) -> list[str]:
     words = [*self_command(), "dashboard", "--project", paths.project_id, "--lane", paths.lane, "--attach", which]
-    inner = f"cd {_quoted(paths.root)} && {' '.join(map(_quoted, words))}"
-    return {"name": name, "icon": "pulse", "color": "terminal.ansiBlue", "command": f'bash -lc "{inner}"'}
+    return [*words, "--adhoc-run", paths.run_id] if paths.run_id else words
+
+
+def _dashboard(paths: LanePaths, name: str, which: str) -> dict[str, Any]:
+    inner = f"cd {_quoted(paths.root)} && {' '.join(map(_quoted, _dashboard_words(paths, which)))}"
+    return {"name": name, "icon": "pulse", "color": "terminal.ansiBlue", "command": _in_bash(inner)}
 
 
 def _agent(name: str, log_path: str) -> dict[str, Any]:
@@ -91,8 +126,13 @@ def _agent(name: str, log_path: str) -> dict[str, Any]:
         "name": name,
         "icon": "circuit-board",
         "color": "terminal.ansiBrightMagenta",
-        "command": f'bash -lc "{inner}"',
+        "command": _in_bash(inner),
     }
+
+
+def _in_bash(inner: str) -> str:
+    """The whole as one word in double quotes; what a shell would expand inside them is kept as it is."""
+    return 'bash -lc "' + re.sub(r'(["\\$`])', r"\\\1", inner) + '"'
 
 
 def _quoted(text: str) -> str:
