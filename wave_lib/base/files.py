@@ -463,6 +463,19 @@ def publish(staged: str, path: str) -> None:
             raise disk_error(path, error) from None
 
 
+def move(source: str, target: str) -> bool:
+    """Renames a file of a cache, not durably; False when it is gone. Missing parents of the target are made."""
+    with DurableStep("move", target):
+        try:
+            ensure_dir(os.path.dirname(target) or ".")
+            os.rename(source, target)
+        except _GONE:
+            return False
+        except OSError as error:
+            raise disk_error(target, error) from None
+    return True
+
+
 def move_aside(path: str, suffix: str) -> str:
     """Renames a damaged file to `<path>.<suffix>` (numbered when taken), so that it is kept; returns the new path."""
     target, number = f"{path}.{suffix}", 1

@@ -83,6 +83,7 @@ def _target(given: Parsed, root: str) -> _Target:
     from ..definition.lane_paths import build_lane_paths
     from ..definition.roles import resolve_wave_role_bindings
     from ..definition.wave_files import parse_wave_file
+    from ..runtime import telemetry_step
 
     run_id = given.text("run")
     number = given.values.get("wave", 0 if run_id else None)
@@ -92,6 +93,7 @@ def _target(given: Parsed, root: str) -> _Target:
     if run_id:
         project, lane = _adhoc_place(root, run_id, project, lane)
     paths = build_lane_paths(load_wave_config(root), lane, project, adhoc_run_id=run_id)
+    telemetry_step.install(paths)
     from os.path import isfile
 
     path = paths.wave_file(number)

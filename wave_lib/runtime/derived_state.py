@@ -18,6 +18,7 @@ from ..base.timestamps import iso_of, now_iso
 from ..engines.derived_state import Appends, DerivedInputs, DerivedState
 from ..engines.derived_state_engine import build_derived_state
 from ..providers.corridor import read_artifact
+from ..state import telemetry_sink
 from ..state.control_plane import append_events, event_of, read_control_plane
 from ..state.coordination_store import CoordinationLog
 from ..state.dependency_tickets import read_tickets
@@ -142,6 +143,7 @@ def _write(context: DerivedContext, appends: Appends, lock: Any) -> None:
             continue  # answered by somebody in the meantime, or never asked: either way nobody waits for it
     if appends.records:
         append_jsonl(context.log.path, appends.records, lock=lock)
+        telemetry_sink.emit(telemetry_sink.COORDINATION, appends.records)
     if appends.triage:
         append_jsonl(paths.triage_log(number), appends.triage)
 

@@ -24,7 +24,7 @@ from ..definition.manifest import build_manifest
 from ..definition.state_tree import SHARED_DIRECTORIES, STATE_DIRECTORIES
 from ..projections import dashboard_state
 from ..state.launcher_progress import ProgressJournal
-from . import dry_run, first_run, launch_selection, session_supervisor, terminals, wave_closing
+from . import dry_run, first_run, launch_selection, session_supervisor, telemetry_step, terminals, wave_closing
 from . import wave_reporting as report
 from .console import Console
 from .executor_preflight import preflight_wave
@@ -44,8 +44,10 @@ def launch(options: LauncherOptions, root: str) -> int:
     console = Console()
     config = load_wave_config(root)
     lane = open_lane(config, options, console)
+    telemetry_step.install_for_launch(lane)
     if options.reconcile_status:
         from .reconcile_only import reconcile_only
+
 
         return reconcile_only(lane)
     first_run.notice(lane, config)
@@ -181,7 +183,8 @@ def _end_dashboard(lane: LaneRun, status: str, message: str) -> None:
 def _prepare_tree(lane: LaneRun) -> None:
     """The folders of the lane, and the board. Spec: LAUNCH 3.1 steps 4, 5."""
     for name in (*STATE_DIRECTORIES, *SHARED_DIRECTORIES):
-        ensure_dir(getattr(lane.paths, name))
+        if name != "telemetry_dir":  # made by the first event: with telemetry off there is none (PROV 8.1)
+            ensure_dir(getattr(lane.paths, name))
     lock = lane.paths.rel(lane.paths.launcher_lock)
     report.board(lane, "launcher_lock_acquired", [], "running", f"lock={lock}; pid={os.getpid()}")
 

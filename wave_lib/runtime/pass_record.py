@@ -18,7 +18,7 @@ from ..projections import traces
 from ..projections.traces import TraceAgent, TraceInputs
 from ..state import closure_adjudication, control_plane
 from ..state.agent_state import report_path
-from . import reduced_state
+from . import reduced_state, telemetry_step
 from . import wave_reporting as report
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def record_pass(ctx: WaveContext, facts: WaveFacts, snapshot: GateSnapshot) -> N
         },
         attempt=ctx.attempt,
     )
+    telemetry_step.trace_written(ctx, written.quality.get("finalRecommendation"), gates["overall"].get("gate"))
 
 
 def _trace_agent(ctx: WaveContext, facts: WaveFacts, run: AgentRun) -> TraceAgent:

@@ -19,6 +19,7 @@ from ..projections import dashboard_activity, dashboard_state
 from ..projections.orchestrator_board import append_board_entry
 from ..state import control_plane
 from ..state.agent_state import read_status_record
+from . import telemetry_step
 
 if TYPE_CHECKING:
     from ..engines.gate_results import GateResult
@@ -163,6 +164,7 @@ def wave_run(ctx: WaveContext, action: str, **data: Any) -> None:
     entity = f"wave-{ctx.number}"
     payload = {"waveId": entity, "waveNumber": ctx.number, "updatedAt": now_iso(), **data, **supervised(ctx)}
     control_plane.append_event(ctx.paths, ctx.number, "wave_run", entity, action, payload, attempt=ctx.attempt or None)
+    telemetry_step.send(ctx, action)
 
 
 def attempt(ctx: WaveContext, state: str, *, selected: Sequence[str] = (), detail: str | None = None) -> None:

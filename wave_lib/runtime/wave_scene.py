@@ -21,6 +21,7 @@ from ..definition.lane_paths import build_lane_paths
 from ..definition.roles import apply_role_bindings, resolve_wave_role_bindings
 from ..definition.wave_files import parse_wave_file
 from ..state.control_plane import read_control_plane
+from . import telemetry_step
 
 if TYPE_CHECKING:
     from ..definition.lane_paths import LanePaths
@@ -76,9 +77,11 @@ def lane_paths(
 
     if run_id:
         project, lane = adhoc_place(root, run_id, project, lane)
-    return build_lane_paths(
+    paths = build_lane_paths(
         load_wave_config(root), lane, project, adhoc_run_id=run_id, run_variant="dry-run" if dry_run else ""
     )
+    telemetry_step.install(paths)
+    return paths
 
 
 def adhoc_place(root: str, run_id: str, project: str | None, lane: str | None) -> tuple[str | None, str | None]:

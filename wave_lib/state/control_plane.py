@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..base.errors import StateError, WaveError
 from ..base.files import append_jsonl, read_jsonl, remove, write_json
 from ..base.timestamps import now_iso, parse_iso
+from . import telemetry_sink
 from .contradiction_entity import BROKEN, is_unresolved, normalize_contradiction
 from .coordination_records import LogDiagnostic, parse_flag, parse_int, string_list, text
 from .log_access import locked_log
@@ -198,6 +199,7 @@ def append_events(paths: LanePaths, wave: int, events: Sequence[Mapping[str, Any
     with locked_log(path) as log:
         whole = _completed(paths, wave, events)
         append_jsonl(path, whole, lock=log)
+    telemetry_sink.emit(telemetry_sink.CONTROL_PLANE, whole)
     return whole
 
 
@@ -210,6 +212,7 @@ def update_events(
         whole = _completed(paths, wave, decide(read_control_plane(paths, wave)))
         if whole:
             append_jsonl(path, whole, lock=log)
+    telemetry_sink.emit(telemetry_sink.CONTROL_PLANE, whole)
     return whole
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..base.errors import WaveError
 from ..base.files import append_jsonl, read_jsonl
 from ..base.timestamps import iso_of, now_iso, parse_iso
+from . import telemetry_sink
 from .coordination_records import (
     OPEN_STATUSES,
     LogDiagnostic,
@@ -295,6 +296,7 @@ def append_versions(
         records.append(record)
     if records:
         append_jsonl(path, records, lock=log)
+    telemetry_sink.emit(telemetry_sink.COORDINATION, records)
     return records
 
 

@@ -17,6 +17,7 @@ from ..base.errors import StateError
 from ..base.files import Outcome, read_json, write_json
 from ..base.locks import locked
 from ..base.timestamps import compact_stamp, now_iso
+from . import telemetry_sink
 from .coordination_records import NON_AGENT_AUTHORS, LogDiagnostic, parse_int, text
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def create_request(
         if os.path.lexists(path):
             raise StateError(f"Request already exists: {request_id}")
         write_json(path, document)
+    telemetry_sink.emit(telemetry_sink.FEEDBACK, [document])
     return document
 
 
@@ -112,6 +114,7 @@ def answer_request(
         answer = {"operator": operator, "text": response, "answeredAt": now, "disposition": disposition}
         document = {**document, "status": "answered", "updatedAt": now, "response": answer}
         write_json(path, document)
+    telemetry_sink.emit(telemetry_sink.FEEDBACK, [document])
     return document
 
 
