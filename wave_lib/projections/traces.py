@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.files import copy_file, publish, read_json, read_text, remove_tree, write_json, write_text
+from ..base.redaction import redact
 from ..base.text import sha256_file
 from ..definition.components import matrix_to_json
 from ..definition.wave_types import wave_to_json
@@ -188,10 +189,10 @@ def _copy_canonical(stage: str, inputs: TraceInputs) -> None:
 
 
 def _copy_text(source: str, target: str) -> bool:
-    """Copy as valid UTF-8, so that hashes over bytes and over decoded text agree."""
+    """Copy as valid UTF-8, so that hashes over bytes and over decoded text agree, and without known secrets."""
     if not os.path.isfile(source):
         return False
-    write_text(target, read_text(source), durable=False)
+    write_text(target, redact(read_text(source)), durable=False)
     return True
 
 

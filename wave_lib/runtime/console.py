@@ -13,6 +13,7 @@ import os
 import sys
 from typing import TextIO
 
+from ..base.redaction import redact
 from ..base.terminal import Style, is_terminal, printable, width
 
 
@@ -29,12 +30,12 @@ class Console:
     def say(self, line: str = "", *colours: str) -> None:
         """One line on stdout, coloured where the terminal shows colours."""
         self._wipe()
-        self._write(self._out, self._style.paint(printable(line), *colours) + "\n")
+        self._write(self._out, self._style.paint(printable(redact(line)), *colours) + "\n")
 
     def warn(self, line: str) -> None:
         """One line on stderr."""
         self._wipe()
-        self._write(self._err, printable(line) + "\n")
+        self._write(self._err, printable(redact(line)) + "\n")
 
     def live(self, text: str) -> None:
         """Replace the live line; nothing at all where nobody watches."""

@@ -15,11 +15,12 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ..base.files import remove, remove_tree, write_json
+from ..base.redaction import HIDDEN, redact_value
 from .agent_environment import looks_secret
 from .executors.launch_spec import LaunchSpec
 
 PREVIEW_FILE = "launch-preview.json"
-REDACTED = "[redacted]"
+REDACTED = HIDDEN
 
 
 def build_launch_preview(
@@ -54,7 +55,7 @@ def build_launch_preview(
 def write_launch_preview(overlay_dir: str, preview: Mapping[str, Any]) -> str:
     """Write the preview of one agent; returns its path."""
     path = os.path.join(overlay_dir, PREVIEW_FILE)
-    write_json(path, dict(preview), durable=False)
+    write_json(path, redact_value(dict(preview)), durable=False)
     return path
 
 

@@ -18,14 +18,16 @@ from ..base.processes import self_command
 from ..definition.roles import is_design_agent, is_docs_only_design
 from ..definition.skill_texts import is_skill_file, skill_files
 from ..definition.wave_types import skills_summary
-from ..projections.prompts import PromptContext7, PromptRequest, build_execution_prompt, cli_command
-from . import agent_sessions, corridor_step
+from ..projections.prompts import PromptRequest, build_execution_prompt, cli_command
+from . import agent_sessions, corridor_step, provider_step
 from . import wave_reporting as report
 from .agent_sessions import AgentHandle, AgentStart, RateLimit, Slots
 from .executors import build_launch_spec, launch_context, write_overlay
 from .launch_preview import build_launch_preview, write_launch_preview
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..definition.lane_profile import LaneProfile
     from ..definition.wave_types import Agent
     from .executors.launch_spec import LaunchContext, LaunchSpec
@@ -35,16 +37,26 @@ SIGNAL_HYGIENE = "signal-hygiene"
 """The skill whose agents watch their signal file. Spec: COORD 23.2, 26."""
 
 
-def prepare_agent(ctx: WaveContext, run: AgentRun) -> LaunchSpec:
-    """Steps 1 to 6: skill artifacts, prompt, overlay and preview are written; returns how to start it. LAUNCH 8.2."""
+def prepare_agent(ctx: WaveContext, run: AgentRun, leased: Iterable[str] = ()) -> LaunchSpec:
+    """Steps 1 to 6: skill artifacts, prompt, overlay and preview are written; returns how to start it. LAUNCH 8.2.
+
+    `leased`: names of the variables that come from a credential lease.
+    """
     agent = run.agent
     context = _launch_context(ctx, run)
     write_text(run.prompt_path, prompt_text(ctx, run).rstrip("\n") + "\n", durable=False)
     spec = build_launch_spec(context)
     write_overlay(context, spec)
     write_skill_files(ctx, run)
+    profile = ctx.lane.profile
+    leases = profile.wave_control if run.executor.get("id") != "local" else {}
     preview = build_launch_preview(
-        spec, env_stripped=ctx.lane.profile.executors.get("env", {}).get("strip") or (), skills=preview_skills(agent)
+        spec,
+        env_stripped=profile.executors.get("env", {}).get("strip") or (),
+        leased=leased,
+        credential_providers=leases.get("credentialProviders") or (),
+        credentials=leases.get("credentials") or (),
+        skills=preview_skills(agent),
     )
     write_launch_preview(run.overlay_dir, preview)
     if ctx.lane.options.dry_run:
@@ -114,7 +126,7 @@ def prompt_text(ctx: WaveContext, run: AgentRun) -> str:
             signal_path=paths.signal_agent(number, agent.agent_id) if watches_signals else "",
             signal_ack_path=paths.signal_ack(number, agent.agent_id) if watches_signals else "",
             skills=agent.skills_resolved,
-            context7=_context7(ctx, run),
+            context7=provider_step.documentation(ctx, run),
             catalog=ctx.catalog,
             catalog_path=paths.benchmark_catalog,
             design_pass=is_design_pass(ctx, run),
@@ -132,23 +144,6 @@ def is_design_pass(ctx: WaveContext, run: AgentRun) -> bool:
     return is_docs_only_design(run.agent, roles) or (
         not ctx.design_done and all(is_design_agent(agent, roles) for agent in selected)
     )
-
-
-def _context7(ctx: WaveContext, run: AgentRun) -> PromptContext7:
-    resolved = run.agent.context7_resolved or {}
-    bundle = str(resolved.get("bundleId") or "none")
-    if bundle == "none":
-        return PromptContext7()
-    libraries = tuple(
-        str(item.get("libraryName") or item.get("libraryId") or item) if isinstance(item, dict) else str(item)
-        for item in resolved.get("libraries") or ()
-    )
-    base = PromptContext7(bundle, str(resolved.get("query") or ""), libraries)
-    if ctx.lane.options.dry_run:
-        return base._replace(warning="Context7 prefetch is skipped in a dry run.")
-    if not ctx.lane.options.context7:
-        return base._replace(warning="Context7 prefetch is switched off for this launch (--no-context7).")
-    return base._replace(warning="Context7 documentation is not fetched by this version.")
 
 
 def process_settings(ctx: WaveContext) -> dict[str, Any]:
@@ -225,10 +220,13 @@ def starter(ctx: WaveContext, run: AgentRun, stage_key: str | None = None) -> Ca
         handle = None
         # What this very launcher started in this attempt is over: an agent of two stages runs in each (LAUNCH 10.1).
         if run.launched_attempt != ctx.attempt and os.path.exists(run.runtime_path):
-            handle = agent_sessions.take_up(start_request(ctx, run, launch_spec(ctx, run)))
+            request = start_request(ctx, run, launch_spec(ctx, run))
+            handle = agent_sessions.take_up(request._replace(leases=provider_step.lease_to_go_on(ctx, run).values))
         if handle is None:
             report.agent_state(ctx, run.agent_id, "launching", "Launching closure sweep" if stage_key else "")
-            handle = agent_sessions.start_agent(start_request(ctx, run, prepare_agent(ctx, run)))
+            leases = provider_step.lease(ctx, run).values
+            request = start_request(ctx, run, prepare_agent(ctx, run, leases))
+            handle = agent_sessions.start_agent(request._replace(leases=leases))
         run.launched_attempt = ctx.attempt
         ctx.lane.live_agents[handle.runtime_path] = handle
         if handle.adopted:

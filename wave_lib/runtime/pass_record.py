@@ -86,6 +86,7 @@ def _trace_agent(ctx: WaveContext, facts: WaveFacts, run: AgentRun) -> TraceAgen
         log_path=run.log_path,
         status_path=run.status_path,
         launched=run.launched_attempt == ctx.attempt,
+        context7=run.documentation.to_json() if run.documentation else None,
         envelope_path=reading.path if reading is not None and found else None,
         report_path=os.path.join(ctx.paths.root, relative) if relative else None,
     )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..definition.rule_context import References
 from ..definition.skills import SkillLibrary
 from ..definition.wave_files import ParsedWaves
+from ..providers.context7 import Outage
 from ..state.agent_state import read_status_record
 from ..state.launcher_progress import ProgressJournal
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ..definition.roles import RoleBindings
     from ..definition.wave_types import Agent, Wave
     from ..engines.derived_state import DerivedState
+    from ..providers.context7 import Prefetched
     from .agent_sessions import AgentHandle
     from .agent_waiting import AgentWait
     from .closure_sweep import SweepResult
@@ -107,6 +109,7 @@ class LaneRun:
         self.active_wait: AgentWait | None = None
         self.journal = ProgressJournal(None)
         self.interrupt: Interrupted | None = None
+        self.context7_outage = Outage()  # agents do not each wait for the same outage (PROV 5.5)
         self.hurry = False  # a second signal: no more grace
 
     @property
@@ -162,6 +165,7 @@ class AgentRun:
             self.history_dir = os.path.join(agents_dir, "history")
         self.session_name = paths.session_name(wave, agent.slug)
         self.launched_attempt: int | None = None
+        self.documentation: Prefetched | None = None  # what Context7 gave its prompt
         self.materialised: tuple[object, object] = (None, None)  # launch id and end of the run that has its envelope
 
     @property
@@ -205,6 +209,7 @@ class WaveContext:
         self.resident_reported = False
         self.flush_planned = False  # the dashboards are behind and will be written soon
         self.last_look = 0.0  # monotonic time of the last look at logs and feedback
+        self.signals_seen: tuple[object, ...] = ()  # stamps of the files that the last synced signals follow from
         self.alerted: dict[str, str] = {}  # alert -> the ids it was last told for
         self.reduced: dict[str, Any] | None = None
         self.gate_snapshot: dict[str, Any] | None = None
