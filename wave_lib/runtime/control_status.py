@@ -47,11 +47,16 @@ class StatusReading(NamedTuple):
     diagnostics: list[JsonObject]
 
 
-def read_status(scene: WaveScene, log: DerivedContext | None = None) -> StatusReading:
-    """The facts as they are on disk now. `log` keeps what was read of the coordination log between two readings."""
+def read_status(
+    scene: WaveScene, log: DerivedContext | None = None, found: DerivedFacts | None = None
+) -> StatusReading:
+    """The facts as they are on disk now. `log` keeps what was read of the coordination log between two readings.
+
+    `found` is what agents left, when the caller (a launcher) knows it already.
+    """
     paths, wave, number = scene.paths, scene.wave, scene.number
     log = log or derived_context(scene)
-    found = derived_facts(reading_context(scene))
+    found = found or derived_facts(reading_context(scene))
     derived = preview_derived_state(log, found)
     control = control_plane.read_control_plane(paths, number)
     entry, problems = _run_state_entry(scene)
@@ -109,10 +114,19 @@ def read_payload(scene: WaveScene, agent_id: str | None = None, log: DerivedCont
     )
 
 
-def sync_signals(scene: WaveScene, log: DerivedContext | None = None) -> SignalSet:
-    """Compute the signals of the wave and write those that changed. Spec: COORD 26.3."""
-    facts = read_status(scene, log).facts
-    return sync_wave_signals(scene.paths, signal_facts(facts), now_iso(), resident=_has_resident(scene))
+def sync_signals(
+    scene: WaveScene,
+    log: DerivedContext | None = None,
+    found: DerivedFacts | None = None,
+    *,
+    resident: bool = False,
+) -> SignalSet:
+    """Compute the signals of the wave and write those that changed. Spec: COORD 26.3.
+
+    `resident`: there is a resident orchestrator, even if it never had a signal.
+    """
+    facts = read_status(scene, log, found).facts
+    return sync_wave_signals(scene.paths, signal_facts(facts), now_iso(), resident=resident or _has_resident(scene))
 
 
 def chosen_signal(payload: JsonObject) -> JsonObject:

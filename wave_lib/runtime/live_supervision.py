@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..projections import dashboard_state
 from ..state import coordination_store, feedback_store
 from ..state.feedback_store import feedback_state_signature
-from . import fact_collection, resident_orchestrator
+from . import fact_collection, resident_orchestrator, signal_sync
 from . import wave_reporting as report
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def on_progress(ctx: WaveContext, pending: Sequence[str]) -> None:
     changed = watch_feedback(ctx)
     if resident_orchestrator.watch(ctx) or changed:
         on_refresh(ctx, pending)
+    signal_sync.sync(ctx)
     dashboard_state.refresh_board_tail(ctx.dashboard, ctx.paths.messageboard(ctx.number))
     report.flush(ctx)
 

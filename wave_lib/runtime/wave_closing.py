@@ -17,7 +17,15 @@ from ..base.timestamps import now_iso
 from ..engines import closure_engine, coordination_seeds, retry_engine
 from ..projections.explanations import explain
 from ..state import coordination_store, retry_state, run_state
-from . import agent_sessions, evidence_lines, fact_collection, reduced_state, resident_orchestrator, terminals
+from . import (
+    agent_sessions,
+    evidence_lines,
+    fact_collection,
+    reduced_state,
+    resident_orchestrator,
+    signal_sync,
+    terminals,
+)
 from . import wave_reporting as report
 
 if TYPE_CHECKING:
@@ -190,6 +198,7 @@ def ledger_phase(ctx: WaveContext) -> str | None:
 
 def leave_wave(ctx: WaveContext) -> None:
     """However the wave ended: nothing that belongs to it stays behind. Spec: LAUNCH 7.8."""
+    signal_sync.sync(ctx)  # before the resident is ended: its last signal says that the wave is over
     resident_orchestrator.stop(ctx)
     terminals.close_wave(ctx)
 
