@@ -107,7 +107,8 @@ def live_line(ctx: WaveContext, pending: Sequence[str]) -> None:
     states = dashboard_state.agent_states(ctx.dashboard)
     shown = ", ".join(f"{agent_id} {states.get(agent_id, '?')}" for agent_id in pending)
     done = sum(state == "completed" for state in states.values())
-    ctx.lane.console.live(f"wave {ctx.number} attempt {ctx.ordinal} · {done}/{len(states)} done · {shown}")
+    if pending:
+        ctx.lane.console.live(f"wave {ctx.number} attempt {ctx.ordinal} · {done}/{len(states)} done · {shown}")
 
 
 # --- the orchestrator board -----------------------------------------------------------------------------------------
