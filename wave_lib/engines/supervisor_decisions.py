@@ -65,6 +65,11 @@ class Decision(NamedTuple):
         """Whether the run is over."""
         return self.status in ("completed", "failed")
 
+    @property
+    def needs_supervisor(self) -> bool:
+        """Whether nothing more happens to the run until a supervisor acts."""
+        return self.act not in (Act.NOTHING, Act.FINISH)
+
 
 def decide(facts: Facts) -> Decision:
     """The first row of SUP 9.3 that applies."""

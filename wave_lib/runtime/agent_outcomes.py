@@ -14,9 +14,8 @@ from typing import Any
 
 from ..base import locks
 from ..base.files import write_json
-from ..base.processes import Identity, alive
+from ..base.process_identity import Identity, alive
 from ..base.timestamps import iso_of, now_iso, parse_iso
-from . import agent_output
 from .agent_records import (
     AgentFiles,
     Ending,
@@ -100,6 +99,8 @@ def write_outcome(
     status_path: str, files: AgentFiles, record: dict[str, Any], ending: Ending, at: float, source: str
 ) -> dict[str, Any]:
     """Write status and terminal record of an agent that has no runner; `at` in seconds. Returns the status."""
+    from . import agent_output  # readers that only examine need none of it
+
     offset = int(record.get("logOffset") or 0)
     ranges = agent_output.echo_ranges(str(record.get("logPath")), offset, record.get("promptPath"))
     status = status_record(record, ending, record.get("orchestratorId"), offset, ranges, at)

@@ -67,6 +67,7 @@ class Supervisor:
         self.settings = Settings(
             self.agent_heartbeat, float(config["foreignHostGraceSeconds"]), int(config["resumeLimit"])
         )
+        lease.record["settings"] = self.settings._asdict()
         self.owner = Ownership(lease, paths)
         self.loop = EventLoop()
         self.runs: dict[str, OwnedRun] = {}

@@ -44,6 +44,13 @@ class Settings(NamedTuple):
 DEFAULTS = Settings()
 
 
+def published(lease: JsonObject) -> Settings:
+    """The settings that the last supervisor of a root put into its lease, so that readers need no configuration."""
+    stored = lease.get("settings")
+    known = {key: value for key, value in stored.items() if key in Settings._fields} if isinstance(stored, dict) else {}
+    return DEFAULTS._replace(**known)
+
+
 class SeenAgent(NamedTuple):
     """One agent of a run: its record, where it lies, and what was found of its processes."""
 

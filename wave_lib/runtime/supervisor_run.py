@@ -95,7 +95,7 @@ class OwnedRun:
     @property
     def running(self) -> bool:
         """Whether it occupies the lane."""
-        return self.state["status"] == "running"
+        return bool(self.state["status"] == "running")
 
     # --- records
 

@@ -9,32 +9,31 @@ Spec: SUP 14.1, 14.7.
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..base.lease import read_lease
 from ..base.locks import held
-from ..base.process_identity import Alive, Identity, check
 from ..base.timestamps import now_iso, parse_iso
-from ..engines.supervisor_decisions import Act, Decision, decide
-from ..engines.supervisor_resume import active_wave
 from ..state.supervisor_state import queue_order, read_object, read_state, rebuilt_state, recent_states
-from .supervisor_facts import Observation, agent_row, observe, read_agents
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from ..definition.supervisor_paths import RunPaths, SupervisorPaths
+    from ..engines.supervisor_decisions import Decision
+    from .supervisor_facts import Observation
 
     JsonObject = dict[str, Any]
 
 _QUEUE_LOOKS_BACK = 300
-_NEEDS_DAEMON = (Act.LAUNCH, Act.RELAUNCH, Act.CANCEL, Act.DRAIN, Act.RESUME, Act.DEFER)
 
 
-class Daemon(NamedTuple):
+class Daemon:
     """Who supervises a root: `state` is `active`, `stopped`, `absent` or `foreign`; `lease` as last written."""
 
-    state: str
-    lease: dict[str, Any]
+    def __init__(self, state: str, lease: JsonObject) -> None:
+        self.state = state
+        self.lease = lease
 
     @property
     def active(self) -> bool:
@@ -54,6 +53,10 @@ def read_daemon(paths: SupervisorPaths) -> Daemon:
         return Daemon("active", lease)
     if not lease:
         return Daemon("absent", {})
+    import time
+
+    from ..base.process_identity import Alive, Identity, check
+
     identity = Identity.from_json(lease.get("identity"))
     expires = parse_iso(lease.get("leaseExpiresAt"))
     elsewhere = lease.get("state") == "active" and identity is not None and check(identity) is Alive.UNKNOWN
@@ -61,13 +64,13 @@ def read_daemon(paths: SupervisorPaths) -> Daemon:
     return Daemon("foreign" if elsewhere and fresh else "stopped", lease)
 
 
-class View(NamedTuple):
-    """What `status` and `wait` show; `document` is the JSON, `decision` the reason behind it."""
+class View:
+    """What `status` and `wait` show; `document` is the JSON, `observation` what it rests on (None: the run is over)."""
 
-    document: dict[str, Any]
-    decision: Decision | None
-    observation: Observation | None
-    daemon: Daemon
+    def __init__(self, document: JsonObject, observation: Observation | None, daemon: Daemon) -> None:
+        self.document = document
+        self.observation = observation
+        self.daemon = daemon
 
     @property
     def terminal(self) -> bool:
@@ -94,15 +97,22 @@ def run_view(paths: SupervisorPaths, run: RunPaths) -> View | None:
         state = rebuilt_state(run, request)
     daemon = read_daemon(paths)
     if state["status"] in ("completed", "failed"):
-        return View(_document(run, state, state, daemon, None, None), None, None, daemon)
-    seen = observe(paths, run, state, request)
+        return View(_finished(state, daemon), None, daemon)
+    # What follows is needed for runs that are not over only; a client that asks for others does not load it.
+    from ..engines.supervisor_decisions import decide
+    from .supervisor_facts import observe, published
+
+    seen = observe(paths, run, state, request, published(daemon.lease))
     decision = decide(seen.facts)
     shown = decided_state(state, decision, seen, request)
-    return View(_document(run, shown, state, daemon, seen, decision, paths), decision, seen, daemon)
+    return View(_document(paths, shown, state, daemon, seen, decision), seen, daemon)
 
 
 def decided_state(state: JsonObject, decision: Decision, seen: Observation, request: JsonObject | None) -> JsonObject:
     """The snapshot with what was decided in it; the supervisor writes exactly this, readers show it."""
+    from ..engines.supervisor_resume import active_wave
+    from .supervisor_facts import agent_row
+
     end = ((request or {}).get("waveSelection") or {}).get("endWave")
     shown = {
         **state,
@@ -126,24 +136,22 @@ def decided_state(state: JsonObject, decision: Decision, seen: Observation, requ
     return shown
 
 
+def _finished(state: JsonObject, daemon: Daemon) -> JsonObject:
+    """The document of a run that is over: its snapshot is final."""
+    live = [str(row.get("agentId")) for row in state["agentRuntimeSummary"] if row.get("live")]
+    observed = {"launcher": "dead", "launcherSource": "none", "liveAgentIds": live, "at": now_iso()}
+    return {**_owned(state, daemon), "observed": observed, "recorded": {}}
+
+
 def _document(
-    run: RunPaths,
+    paths: SupervisorPaths,
     shown: JsonObject,
     recorded: JsonObject,
     daemon: Daemon,
-    seen: Observation | None,
-    decision: Decision | None,
-    paths: SupervisorPaths | None = None,
+    seen: Observation,
+    decision: Decision,
 ) -> JsonObject:
-    document = dict(shown)
-    if daemon.active:
-        document["supervisorId"] = daemon.lease.get("supervisorId")
-        document["leaseExpiresAt"] = daemon.lease.get("leaseExpiresAt")
-    document["daemon"] = daemon.to_json()
-    if seen is None or decision is None:
-        live = [str(agent.record.get("agentId")) for agent in read_agents(run) if agent.live]
-        document["observed"] = {"launcher": "dead", "launcherSource": "none", "liveAgentIds": live, "at": now_iso()}
-        return document
+    document = _owned(shown, daemon)
     document["observed"] = {
         "launcher": seen.facts.launcher,
         "launcherSource": seen.launcher_source,
@@ -152,11 +160,21 @@ def _document(
     }
     keys = ("status", "terminalDisposition", "recoveryState", "resumeAction", "exitCode", "activeWave")
     document["recorded"] = {key: recorded.get(key) for key in keys if recorded.get(key) != shown.get(key)}
-    if decision.act in _NEEDS_DAEMON and not daemon.active:
+    if decision.needs_supervisor and not daemon.active:
         document["resumeAction"] = "start-daemon"
         document["detail"] = f"{decision.because}; no supervisor is running (start one: wave supervise)"
-    if paths is not None and shown["status"] == "pending":
+    if shown["status"] == "pending":
         document["queuePosition"] = _queue_position(paths, shown)
+    return document
+
+
+def _owned(state: JsonObject, daemon: Daemon) -> JsonObject:
+    """The snapshot with the present lease in place of the one at the last write."""
+    document = dict(state)
+    if daemon.active:
+        document["supervisorId"] = daemon.lease.get("supervisorId")
+        document["leaseExpiresAt"] = daemon.lease.get("leaseExpiresAt")
+    document["daemon"] = daemon.to_json()
     return document
 
 
