@@ -86,6 +86,8 @@ def take(
     """
     patience = _PROBE_PATIENCE_SECONDS if not blocking else timeout
     deadline = None if patience is None else time.monotonic() + patience
+    # Under a deadline the queue is short-lived but may be crowded: who looks too seldom is passed over until too late.
+    longest_pause = 0.05 if deadline is None else 0.004
     pause = 0.001
     while True:
         fd = _open_lock_file(path)
@@ -104,7 +106,7 @@ def take(
         if (exclusive and not blocking) or (deadline is not None and time.monotonic() >= deadline):
             return None
         time.sleep(pause * (0.5 + os.urandom(1)[0] / 255))
-        pause = min(pause * 2, 0.05)
+        pause = min(pause * 2, longest_pause)
 
 
 def adopt(path: str, fd: int) -> FileLock:

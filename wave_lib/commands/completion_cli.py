@@ -88,14 +88,13 @@ def command_tables() -> Iterator[tuple[str, Command]]:
         if entry.hidden:
             continue
         module = import_module("." + entry.module, _PACKAGE)
-        tables: dict[str, Command] | None = getattr(module, "COMMANDS", None)
-        command: Command | None = getattr(module, "COMMAND", None)
-        if tables is not None:
-            yield entry.name, Command(entry.name, entry.summary)
-            for words, verb in tables.items():
-                yield f"{entry.name} {words}", verb
-        else:
-            yield entry.name, command or Command(entry.name, entry.summary)
+        own = [item for item in vars(module).values() if isinstance(item, Command) and item.name == entry.name]
+        yield entry.name, own[0] if own else Command(entry.name, entry.summary)
+        tables: dict[str, Command] = getattr(module, "COMMANDS", {})
+        if hasattr(module, "command_table"):
+            tables = module.command_table()
+        for words, verb in tables.items():
+            yield f"{entry.name} {words}", verb
 
 
 def _words() -> Iterator[tuple[str, list[str]]]:

@@ -69,6 +69,11 @@ def run(argv: list[str], root: str) -> int:
     return 0
 
 
+def command_table() -> dict[str, Command]:
+    """Every kind with its flags, for completion."""
+    return {name: _command(name, MARKERS[kind]) for name, kind in SUBCOMMANDS.items()}
+
+
 def _overview() -> str:
     lines = ["Usage: wave signal <kind> [options]", "", "Prints one marker line for the agent's log.", "", "Kinds:"]
     for name, kind in SUBCOMMANDS.items():

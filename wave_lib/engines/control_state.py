@@ -32,8 +32,8 @@ class StatusFacts(NamedTuple):
 
     `statuses`, `verdicts` (all validators of the agent's roles as one) and `adjudications` are by agent id, None where
     there is none. `records`, `feedback` and `tasks` are what stands on file (seeds overlaid), without what the next
-    refresh of the derived state is going to add. `rerun_agents` are those that the active rerun request selects. `runtime_live` says whether a
-    supervised agent process lives.
+    refresh of the derived state is going to add. `rerun_agents` are those that the active rerun request selects.
+    `runtime_live` says whether a supervised agent process lives.
     """
 
     lane: str

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..definition.lane_profile import closure_mode, gate_mode
 from ..definition.roles import runtime_role
+from ..state.coordination_records import record_blocks_wave
 from .clarification_triage import TriageFacts, TriageResult, triage_clarifications
 from .closure_policy import classify_closure_complexity, closure_signals
 from .coordination_barriers import (
@@ -157,8 +158,10 @@ class _Draft:
     def triage(self) -> TriageResult:
         """Take the open clarifications one step further."""
         inputs = self.inputs
-        summary = self.integration()
-        entries = [entry for name in EVIDENCE_LISTS for entry in summary[name]]
+        entries = []
+        if any(record_blocks_wave(record) for record in self.log.state.of_kind("clarification-request")):
+            summary = self.integration()  # costly, and of use to open questions only
+            entries = [entry for name in EVIDENCE_LISTS for entry in summary[name]]
         return triage_clarifications(
             self.log,
             TriageFacts(

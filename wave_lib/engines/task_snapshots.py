@@ -62,7 +62,15 @@ def build_task_snapshots(
             linked.add(row["id"])
         tasks.append(_record_task(record, row, metrics.get(record["id"], {}), agent_ids))
     tasks += [_question_task(row) for row_id, row in rows.items() if row_id not in linked]
-    return sorted(tasks, key=lambda task: parse_iso(task["createdAt"]) or float("-inf"))
+    return sorted(tasks, key=lambda task: _sortable(task["createdAt"]))
+
+
+def _sortable(stamp: str) -> str:
+    """A time stamp as text that sorts by time: as this program writes it, or made so; what is none comes first."""
+    if len(stamp) == 24 and stamp[-1] == "Z":
+        return stamp
+    seconds = parse_iso(stamp)
+    return "" if seconds is None else iso_of(seconds)
 
 
 def _linked_feedback(record: JsonObject, rows: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -124,8 +132,13 @@ def _record_task(
 
 
 def _assignee(record: JsonObject, agent_ids: Collection[str]) -> str | None:
-    explicit = next((target[6:] for target in record["targets"] if target.startswith("agent:")), None)
-    return explicit or next((target for target in record["targets"] if target in agent_ids), None)
+    bare = None
+    for target in record["targets"]:
+        if target.startswith("agent:"):
+            return str(target[6:])
+        if bare is None and target in agent_ids:
+            bare = str(target)
+    return bare
 
 
 def _deadline(record: Mapping[str, Any], milliseconds: int) -> str | None:

@@ -20,7 +20,7 @@ from ..engines.coordination_seeds import seed_records, seeds_to_append
 from ..engines.task_actions import ActionRequest, decide_action, question_of
 from ..engines.working_log import with_records
 from ..state.control_plane import append_events, event_of
-from ..state.coordination_records import is_open
+from ..state.coordination_records import is_open, normalize_record
 from ..state.coordination_store import append_versions, materialize, read_record_file, with_acknowledgements
 from ..state.feedback_store import answer_request, create_request, new_request_id, read_wave_requests
 from ..state.log_access import locked_log
@@ -80,9 +80,9 @@ def _mirror_escalations(scene: WaveScene, records: Sequence[JsonObject]) -> None
 def post_record(scene: WaveScene, raw: Mapping[str, Any]) -> JsonObject:
     """Append one record and the acknowledgements it implies; returns it. StateError for a bad record."""
     place = {"lane": scene.paths.lane, "wave": scene.number, "project": scene.paths.project_id}
-    appended = update_records(
-        scene, lambda state: with_acknowledgements(state, {**place, **raw}, scene.wave.agents, now_iso())
-    )
+    whole = {**place, **raw}
+    normalize_record(whole, now_iso())  # a bad record is refused before anything is touched
+    appended = update_records(scene, lambda state: with_acknowledgements(state, whole, scene.wave.agents, now_iso()))
     settle(scene)
     return appended[0]
 
@@ -93,7 +93,7 @@ def act_on_record(scene: WaveScene, request: ActionRequest, unknown: str = "Task
     StateError `<unknown>: <id>` when there is no such record; else as `engines.task_actions.decide_action`.
     """
     place = {"lane": scene.paths.lane, "wave": scene.number, "project": scene.paths.project_id}
-    shown: JsonObject = {}
+    shown: dict[str, JsonObject] = {}
 
     def decide(state: CoordinationState) -> Sequence[Mapping[str, Any]]:
         record = state.by_id.get(request.record_id)
@@ -113,17 +113,17 @@ def act_on_record(scene: WaveScene, request: ActionRequest, unknown: str = "Task
         for closing in outcome.close:
             close_question(scene, closing.request_id, closing.text, request.by, closing.disposition)
         after = with_records(state, outcome.records).by_id
-        shown.update(after[outcome.shown_id])
+        shown["record"] = after[outcome.shown_id]
         if outcome.policy_id:
-            policy = after[outcome.policy_id]
-            resolved = dict(shown)
-            shown.clear()
-            shown.update(resolvedRecord=resolved, policyRecord=policy)
+            shown["policy"] = after[outcome.policy_id]
         return outcome.records
 
-    update_records(scene, decide)
+    written = {record["id"]: record for record in update_records(scene, decide)}
     settle(scene)
-    return shown
+    found = {name: written.get(record["id"], record) for name, record in shown.items()}
+    if "policy" in found:
+        return {"resolvedRecord": found["record"], "policyRecord": found["policy"]}
+    return found["record"]
 
 
 # --- questions to people --------------------------------------------------------------------------------------------

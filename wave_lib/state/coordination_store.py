@@ -265,6 +265,10 @@ def append_record(
     """
     raw = {"lane": paths.lane, "wave": wave, "project": paths.project_id, **record}
     path = paths.coordination_log(wave)
+    fresh = normalize_record(raw, now_iso())
+    if not raw.get("id") and fresh["kind"] != "ack":
+        append_jsonl(path, fresh)  # nothing in the log can change it, so that a long log need not be read
+        return fresh
     return update_log(path, lambda state: with_acknowledgements(state, raw, agents, now_iso()))[0]
 
 

@@ -1,0 +1,72 @@
+"""Many processes append to the same logs while others reduce them: nothing lost, nothing torn. COORD 2, issue 5."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from coordination_lab import workspace
+
+from wave_lib.state.control_plane import read_control_plane
+from wave_lib.state.coordination_store import CoordinationLog, materialize, read_records
+
+WRITERS, RECORDS = 8, 20  # the same holds for 32 writers of 2,000 records each; this is what CI can afford
+
+_WRITE = """
+import sys
+from wave_lib.definition.config import load_wave_config
+from wave_lib.definition.lane_paths import build_lane_paths
+from wave_lib.state.control_plane import append_event
+from wave_lib.state.coordination_store import append_record, update_log
+root, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+paths = build_lane_paths(load_wave_config(root))
+for number in range(count):
+    append_record(paths, 0, {"id": f"{name}-{number}", "kind": "claim", "agentId": name, "summary": "x" * 200})
+    append_event(paths, 0, "fact", f"{name}-{number}", "noted", {"content": name}, actor=name)
+    update_log(paths.coordination_log(0), lambda state: [
+        {**state.by_id["shared"], "detail": str(int(state.by_id["shared"]["detail"]) + 1), "agentId": name}])
+"""
+
+_READ = """
+import sys, time
+from wave_lib.definition.config import load_wave_config
+from wave_lib.definition.lane_paths import build_lane_paths
+from wave_lib.state.coordination_store import CoordinationLog, materialize, read_records
+root, total = sys.argv[1], int(sys.argv[2])
+paths = build_lane_paths(load_wave_config(root))
+log, seen, deadline = CoordinationLog(paths.coordination_log(0)), 0, time.monotonic() + 100
+while time.monotonic() < deadline:
+    state = log.refresh()
+    assert not log.bad_lines, log.bad_lines
+    assert len(state.by_id) >= seen
+    seen = len(state.by_id)
+    assert materialize(state.records).by_id == state.by_id
+    if seen == total and state.by_id["shared"]["detail"] == str(total - 1):
+        print("done")
+        break
+"""
+
+
+def test_writers_lose_nothing_and_readers_agree(tmp_path, start):
+    paths = workspace(tmp_path)
+    from wave_lib.state.coordination_store import append_record
+
+    append_record(paths, 0, {"id": "shared", "kind": "decision", "agentId": "A0", "detail": "0"})
+    total = WRITERS * RECORDS + 1
+    readers = [start(_READ, tmp_path, total) for _ in range(2)]
+    writers = [start(_WRITE, tmp_path, f"W{number}", RECORDS) for number in range(WRITERS)]
+    assert [writer.wait(timeout=120) for writer in writers] == [0] * WRITERS
+    assert [reader.communicate(timeout=120)[0] for reader in readers] == [b"done\n"] * 2
+    lines = Path(paths.coordination_log(0)).read_text().splitlines()
+    assert len([json.loads(line) for line in lines]) == 2 * WRITERS * RECORDS + 1
+    reading = read_records(paths, 0)
+    assert reading.bad_lines == []
+    state = materialize(reading.records)
+    ids = {f"W{number}-{index}" for number in range(WRITERS) for index in range(RECORDS)}
+    assert set(state.by_id) == ids | {"shared"}
+    assert state.by_id["shared"]["detail"] == str(WRITERS * RECORDS)  # every read-modify-append saw the one before it
+    assert all(state.by_id[name]["agentId"] == name.rpartition("-")[0] for name in ids)
+    assert CoordinationLog(paths.coordination_log(0)).refresh() == state
+    control = read_control_plane(paths, 0)
+    assert set(control.facts) == ids and len({event["id"] for event in control.events}) == len(ids)
+    assert all(event["actor"] == event["entityId"].rpartition("-")[0] for event in control.events)
