@@ -68,7 +68,16 @@ File ownership (only touch these paths):
 - docs/reports/{agent}-{role}.md
 ```
 """
-STEWARDS = {"A7": "security", "A8": "integration", "A9": "documentation"}
+STEWARDS = {"E0": "cont-eval", "A7": "security", "A8": "integration", "A9": "documentation"}
+TARGETS = """## Eval targets
+
+- id: holds | selection: pinned | benchmarks: smoke | objective: it holds | threshold: always
+
+"""
+CATALOG = {"version": 1, "families": {"golden": {"benchmarks": {"smoke": {}}}}}
+SATISFIED = (
+    "[wave-eval] state=satisfied targets=1 benchmarks=1 regressions=0 target_ids=holds benchmark_ids=smoke detail=holds"
+)
 CLEAR = "[wave-security] state=clear findings=0 approvals=0 detail=clean"
 READY = "[wave-integration] state=ready-for-doc-closure claims=0 conflicts=0 blockers=0 detail=fits"
 NO_CHANGE = "[wave-doc-closure] state=no-change paths= detail=none"
@@ -105,7 +114,9 @@ class LaunchLab:
         for number in range(waves):
             agents = [_QA.format(wave=number), *(_WORKER.format(agent=agent) for agent in workers)]
             agents += [_STEWARD.format(agent=agent, role=STEWARDS[agent]) for agent in stewards]
-            self.write(f"docs/plans/waves/wave-{number}.md", f"# Wave {number} - Small\n\n" + "\n".join(agents))
+            head = f"# Wave {number} - Small\n\n" + (TARGETS if "E0" in stewards else "")
+            self.write(f"docs/plans/waves/wave-{number}.md", head + "\n".join(agents))
+        self.write("docs/evals/benchmark-catalog.json", json.dumps(CATALOG))
         # Every invocation is noted before and after: a test sees who ran, how often, and beside whom.
         self.write(
             "agents/run.sh",
@@ -113,7 +124,7 @@ class LaunchLab:
         )
         for worker in workers:
             self.prints(worker, PROOF, DELTA)
-        words = {"A7": CLEAR, "A8": READY, "A9": NO_CHANGE}
+        words = {"E0": SATISFIED, "A7": CLEAR, "A8": READY, "A9": NO_CHANGE}
         for steward in stewards:
             path = f"docs/reports/{steward}-{STEWARDS[steward]}.md"
             self.script(steward, f"mkdir -p docs/reports; echo done > {path}\n" + self.echo(words[steward]))
@@ -141,9 +152,11 @@ class LaunchLab:
 
     # --- running
 
-    def start(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        """`wave launch` without stagger and dashboards, not waited for."""
-        argv = [sys.executable, str(ROOT / "wave.py"), "launch", "--no-dashboard", "--agent-launch-stagger-ms", "0"]
+    def start(self, *arguments: str, env: dict[str, str] | None = None, hurried: str = "") -> subprocess.Popen[str]:
+        """`wave launch` without stagger and dashboards, not waited for; the agent `hurried` has a tiny deadline."""
+        program = [str(ROOT / "tests/short_deadline.py"), hurried] if hurried else []
+        argv = [sys.executable, *program, str(ROOT / "wave.py"), "launch", "--no-dashboard"]
+        argv += ["--agent-launch-stagger-ms", "0"]
         child = subprocess.Popen(
             [*argv, *arguments],
             cwd=self.root,
@@ -157,9 +170,11 @@ class LaunchLab:
         self.children.append(child)
         return child
 
-    def launch(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def launch(
+        self, *arguments: str, env: dict[str, str] | None = None, hurried: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         """The same, waited for."""
-        return self.finish(self.start(*arguments, env=env))
+        return self.finish(self.start(*arguments, env=env, hurried=hurried))
 
     def finish(self, child: subprocess.Popen[str], within: float = 60) -> subprocess.CompletedProcess[str]:
         """Wait for a started launch."""

@@ -365,3 +365,25 @@ def test_a_custom_reviewer_is_no_implementation_agent() -> None:
     facts = facts_of(wave, {"Z9": ""})
     assert evaluate_gate("implementationGate", facts).ok
     assert evaluate_gate("securityGate", facts).status_code == "missing-wave-security"
+
+
+def test_a_reviewers_gap_hides_no_other_reviewers_refusal() -> None:
+    second = REVIEWER._replace(agent_id="S2", slug="0-s2", owned_paths=("docs/reviews/security-2.md",))
+    wave = wave_of(worker(), REVIEWER, second, *STEWARDS)
+    refusal = GOOD["S1"].replace("state=clear findings=0", "state=blocked findings=1")
+    gap = f"{GOOD['S1']}\n{GAP}"
+    both = evaluate_gate("securityGate", facts_of(wave, {"S1": gap, "S2": refusal}))
+    assert (both.agent_id, both.status_code) == ("S2", "security-blocked")
+    one = evaluate_gate("securityGate", facts_of(wave, {"S1": gap, "S2": GOOD["S1"]}))
+    assert (one.agent_id, one.status_code) == ("S1", "wave-proof-gap")
+
+
+@pytest.mark.parametrize(
+    "agent_id, gate",
+    [("S1", "securityGate"), ("A8", "integrationBarrier"), ("A9", "documentationGate"), ("A0", "contQaGate")],
+)
+def test_a_stewards_good_markers_do_not_undo_its_failed_process(agent_id: str, gate: str) -> None:
+    wave = wave_of(worker(), REVIEWER, *STEWARDS)
+    failed = evaluate_gate(gate, facts_of(wave, summaries={agent_id: {"exit_code": 7}}))
+    assert (failed.ok, failed.agent_id, failed.status_code) == (False, agent_id, "nonzero-exit")
+    assert evaluate_gate(gate, facts_of(wave)).ok

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..base.errors import ConfigError
 from ..definition.evals import check_target
 from .gate_results import Verdict
-from .summary_validation import Report, accept, no_marker, no_report, refuse, with_detail, with_proof_gap
+from .summary_validation import Report, accept, no_marker, no_report, of_steward, refuse, with_detail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ def validate_cont_eval_summary(
                 or _check_benchmarks(marker, targets, catalog, catalog_error)
                 or accept(marker.get("detail") or "Every eval target is satisfied.")
             )
-    return with_proof_gap(verdict, summary, "eval", agent.agent_id)
+    return of_steward(verdict, summary, "eval", agent.agent_id)
 
 
 def _stated(agent: Agent, marker: JsonObject, report: Report, mode: str) -> Verdict:

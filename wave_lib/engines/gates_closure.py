@@ -18,7 +18,7 @@ from .closure_policy import (
 )
 from .cont_eval_validation import validate_cont_eval_summary
 from .gate_barriers import gate_component_matrix, gate_corridor
-from .gate_results import STATE, GateResult, Verdict, from_verdict, passed
+from .gate_results import PROOF_GAP, STATE, GateResult, Verdict, from_verdict, passed
 from .gates_implementation import envelope_problem, judge_implementation, report_of
 from .summary_validation import (
     refuse,
@@ -58,20 +58,29 @@ def gate_cont_eval(facts: WaveFacts) -> GateResult:
 
 
 def gate_security(facts: WaveFacts) -> GateResult:
-    """Corridor first, then every security reviewer; concerns pass with their own code. Spec: GATE 7.5, 8.4."""
+    """Corridor first, then every security reviewer; concerns pass with their own code. Spec: GATE 7.5, 8.4.
+
+    The first refusal decides; a reviewer's proof gap, which the sweep would forward, hides no other reviewer's refusal
+    (LAUNCH 10.5, order of verdicts).
+    """
     corridor = gate_corridor(facts)
     if not corridor.ok:
         return corridor
     concerned = []
+    gap = None
     reviewers = [agent for agent in facts.wave.agents if is_security_reviewer(agent, facts.bindings.roles)]
     for agent in reviewers:
         verdict = envelope_problem(facts, agent.agent_id) or validate_security_summary(
             agent, facts.summary(agent.agent_id), report_of(facts, agent)
         )
-        if not verdict.ok:
+        if verdict.status_code == PROOF_GAP:
+            gap = gap or _about(facts, agent, verdict)
+        elif not verdict.ok:
             return _about(facts, agent, verdict)
         if verdict.status_code == "security-concerns":
             concerned.append(agent.agent_id)
+    if gap:
+        return gap
     if concerned:
         return GateResult(True, "security-concerns", f"Concerns reported by {', '.join(concerned)}.")
     return passed("Every security review is clear." if reviewers else "The wave declares no security reviewer.")

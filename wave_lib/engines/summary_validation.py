@@ -294,8 +294,14 @@ def _check_files(agent: Agent, summary: JsonObject, presence: Mapping[str, bool]
     return None
 
 
-def with_proof_gap(verdict: Verdict, summary: JsonObject | None, kind: str, agent_id: str) -> Verdict:
-    """A steward that reports a proof gap is heard when it otherwise passed or never printed its marker. GATE 7.11."""
+def of_steward(verdict: Verdict, summary: JsonObject | None, kind: str, agent_id: str) -> Verdict:
+    """A steward's own verdict, after what counts for every steward: its process, and a proof gap it reports.
+
+    As for implementation (GATE 7.3 row 17), good markers do not undo a failed process: else the pass after a crash
+    would find the stage satisfied. A proof gap counts when the steward otherwise passed or never printed its marker.
+    Spec: GATE 7.11; LAUNCH 10.2 (earlier stages are judged on stored results), 21 cases 15, 16.
+    """
+    verdict = _with_exit(verdict, summary, agent_id)
     proof = (summary or {}).get("proof") or {}
     absent = not (summary or {}).get(kind) and not bucket(summary, kind).get("rawCount")
     if proof.get("state") != "gap" or not (verdict.ok or absent):
@@ -303,9 +309,16 @@ def with_proof_gap(verdict: Verdict, summary: JsonObject | None, kind: str, agen
     return refuse(PROOF_GAP, proof.get("detail") or f"Agent {agent_id} reported a proof gap.")
 
 
+def _with_exit(verdict: Verdict, summary: JsonObject | None, agent_id: str) -> Verdict:
+    code = (summary or {}).get("exitCode")
+    if verdict.ok and isinstance(code, int) and code != 0:
+        return refuse("nonzero-exit", f"Agent {agent_id} exited with code {code}.")
+    return verdict
+
+
 def validate_documentation_summary(agent: Agent, summary: JsonObject | None) -> Verdict:
     """Did the documentation steward close documentation? Spec: GATE 7.4, 7.11."""
-    return with_proof_gap(_documentation(agent, summary or {}), summary, "docClosure", agent.agent_id)
+    return of_steward(_documentation(agent, summary or {}), summary, "docClosure", agent.agent_id)
 
 
 def _documentation(agent: Agent, summary: JsonObject) -> Verdict:
@@ -337,7 +350,7 @@ def no_marker(agent: Agent, summary: JsonObject | None, kind: str, tag: str) -> 
 
 def validate_security_summary(agent: Agent, summary: JsonObject | None, report: Report) -> Verdict:
     """The word of one security reviewer; concerns pass with their own code. Spec: GATE 7.5, 7.11."""
-    return with_proof_gap(_security(agent, summary, report), summary, "security", agent.agent_id)
+    return of_steward(_security(agent, summary, report), summary, "security", agent.agent_id)
 
 
 def _security(agent: Agent, summary: JsonObject | None, report: Report) -> Verdict:
@@ -379,12 +392,12 @@ def validate_design_summary(agent: Agent, summary: JsonObject | None, report: Re
         return refuse("design-needs-clarification", with_detail(f"Agent {agent.agent_id} needs clarification", marker))
     if state != "ready-for-implementation":
         return refuse("design-blocked", with_detail(f"Agent {agent.agent_id} is blocked", marker))
-    return accept(marker.get("detail") or "The design packet is ready.")
+    return _with_exit(accept(marker.get("detail") or "The design packet is ready."), summary, agent.agent_id)
 
 
 def validate_integration_summary(agent: Agent, summary: JsonObject | None) -> Verdict:
     """The integration steward's word: ready, with nothing open that blocks. Spec: GATE 7.7, 7.11."""
-    return with_proof_gap(_integration(agent, summary), summary, "integration", agent.agent_id)
+    return of_steward(_integration(agent, summary), summary, "integration", agent.agent_id)
 
 
 def _integration(agent: Agent, summary: JsonObject | None) -> Verdict:
@@ -401,7 +414,7 @@ def _integration(agent: Agent, summary: JsonObject | None) -> Verdict:
 
 def validate_cont_qa_summary(agent: Agent, summary: JsonObject | None, report: Report, mode: str = "live") -> Verdict:
     """The final word of cont-QA: gate claims and verdict. Spec: GATE 7.9, 7.11."""
-    return with_proof_gap(_cont_qa(agent, summary, report, mode), summary, "gate", agent.agent_id)
+    return of_steward(_cont_qa(agent, summary, report, mode), summary, "gate", agent.agent_id)
 
 
 def _cont_qa(agent: Agent, summary: JsonObject | None, report: Report, mode: str) -> Verdict:

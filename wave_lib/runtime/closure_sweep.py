@@ -239,7 +239,11 @@ def _forward(sweep: Sweep, plan: StagePlan, gate: GateResult) -> None:
         attempt=ctx.attempt,
         targets=targets,
     )
-    ctx.ignored_gap_record_ids |= {record["id"]}
+    # A gap that this stage reported before and reports again is the same gap: it stops the later stages no more than
+    # the new record does.
+    known = coordination_store.read_state(ctx.paths, ctx.number).latest
+    again = closure_engine.open_gap_records(known, ctx.number, plan.stage.key, agent_id)
+    ctx.ignored_gap_record_ids |= {record["id"], *(item["id"] for item in again)}
     coordination_store.append_record(ctx.paths, ctx.number, record)
     report.event(ctx, "warn", f"{plan.stage.label} reported a proof gap; later stages go on: {gate.detail}", agent_id)
     report.board(
