@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import random
 import time
+from typing import Any
 
 import pytest
 
@@ -87,3 +89,22 @@ def test_stamps_round_trip() -> None:
     for seconds in (0, 951782400.123, 4102444799.999, 1709164799.5):
         assert timestamps.parse_iso(timestamps.iso_of(seconds)) == pytest.approx(seconds, abs=0.0006)
     assert timestamps.compact_stamp(0) == "19700101T000000000Z"
+
+
+def test_the_short_way_to_compact_json_gives_what_the_long_way_gives() -> None:
+    pick = random.Random(7)
+    scalars = [None, True, 0, -12, 1.0, 0.5, -0.0, 1e21, 1e-7, float("nan"), "", "a,1.5", '"2":', "é", "\ud800", "\x7f"]
+
+    def value(depth: int) -> Any:
+        kind = pick.randrange(4) if depth else 0
+        if kind == 1:
+            return [value(depth - 1) for _ in range(pick.randrange(4))]
+        if kind == 2:
+            return {pick.choice(["b", "a", "10", "2", "01", "4294967295"]): value(depth - 1) for _ in range(4)}
+        return pick.choice(scalars)
+
+    for _ in range(5000):
+        sample = value(4)
+        parts: list[str] = []
+        text._emit(sample, False, parts.append)
+        assert text.compact_json(sample) == "".join(parts)

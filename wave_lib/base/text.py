@@ -5,6 +5,7 @@ Spec: CFG 1, 3, 15.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from json.encoder import encode_basestring
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _NOT_SLUG = r"[^a-z0-9]+"
 _ARRAY_INDEX = r"0|[1-9][0-9]{0,9}"
 _LONE_SURROGATE = r"[\ud800-\udfff]"
+_UNLIKE_JAVASCRIPT = r"""[{,]"[0-9]+":|(?:^|[\[:,])-?[0-9]+[.eE]|[\ud800-\udfff]"""
 
 
 def compact(text: str, limit: int) -> str:
@@ -60,6 +62,14 @@ def compact_json(value: Any, sort_keys: bool = False) -> str:
     No blanks; insertion order, except that keys which look like array indices come first in ascending order (or all
     keys sorted, with `sort_keys`); whole floats without a fraction; NaN and infinities as null.
     """
+    if not sort_keys:
+        try:
+            text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        except ValueError:
+            text = ""
+        # Nearly always that is the very form; the rare rest (or a string that merely looks like it) takes the long way.
+        if text and not re.search(_UNLIKE_JAVASCRIPT, text):
+            return text
     parts: list[str] = []
     _emit(value, sort_keys, parts.append)
     return "".join(parts)

@@ -49,6 +49,8 @@ class RoleBindings(NamedTuple):
 
 def normal_path(path: str) -> str:
     """A repo-relative path in the form in which paths are compared: `/` separators, no leading `./`."""
+    if path[:1] != "." and "\\" not in path:
+        return path
     text = path.replace("\\", "/")
     while text.startswith("./"):
         text = text[2:].lstrip("/")
