@@ -86,8 +86,6 @@ def take(
     """
     patience = _PROBE_PATIENCE_SECONDS if not blocking else timeout
     deadline = None if patience is None else time.monotonic() + patience
-    # Under a deadline the queue is short-lived but may be crowded: who looks too seldom is passed over until too late.
-    longest_pause = 0.05 if deadline is None else 0.004
     pause = 0.001
     while True:
         fd = _open_lock_file(path)
@@ -105,8 +103,48 @@ def take(
                 os.close(fd)
         if (exclusive and not blocking) or (deadline is not None and time.monotonic() >= deadline):
             return None
+        queued = _wait_in_line(path, deadline) if blocking else None
+        if queued is not None:
+            if record is not None:
+                queued.write(record)
+            return queued
         time.sleep(pause * (0.5 + os.urandom(1)[0] / 255))
-        pause = min(pause * 2, longest_pause)
+        pause = min(pause * 2, 0.05)
+
+
+def _wait_in_line(path: str, deadline: float | None) -> FileLock | None:
+    """The lock when its turn comes, None at the deadline or where the kernel keeps no queue.
+
+    Looking again and again is not enough: in a crowd whoever looks at the wrong moments is passed over until too late.
+    The kernel's queue is fair, but its wait cannot be bounded, so that a thread does the waiting.
+    """
+    import threading
+
+    fd = _open_lock_file(path)
+    decided = threading.Lock()
+    granted, left = threading.Event(), False
+
+    def wait() -> None:
+        with contextlib.suppress(OSError):  # then whoever waits finds no lock and looks for itself
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        with decided:
+            granted.set()
+            if left:
+                os.close(fd)
+
+    threading.Thread(target=wait, name="lock-queue", daemon=True).start()
+    granted.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    with decided:
+        left = not granted.is_set()
+    if left:
+        return None  # the thread closes the descriptor when it gets that far
+    lock = None
+    try:
+        lock = _try_lock(path, fd)  # held already; this tells whether the file is still the one at the path
+    finally:
+        if lock is None:
+            os.close(fd)
+    return lock
 
 
 def adopt(path: str, fd: int) -> FileLock:
