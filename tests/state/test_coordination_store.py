@@ -184,3 +184,14 @@ def test_completion_closes_the_open_seeds(tmp_path: Path) -> None:
     closed = completion_records(state_of(*seeds, rec(kind="blocker")), 0, at(3))
     assert {record["status"] for record in closed} == {"closed"}
     assert len(closed) == len(seeds)
+
+
+def test_seeds_that_ended_with_their_wave_stay_closed(tmp_path: Path) -> None:
+    paths, wave = workspace(tmp_path), wave_of()
+    bindings = bindings_of(wave, paths)
+    seeds = seed_records(wave, bindings, "main", "default", ["docs/a.md"], [], at(0))
+    state = state_of(*seeds, *completion_records(state_of(*seeds), 0, at(3)))
+    assert seeds_to_append(state, seeds, at(4)) == []
+    renamed = wave_of(AGENTS[0]._replace(title="Renamed"), *AGENTS[1:])
+    anew = seed_records(renamed, bindings, "main", "default", ["docs/a.md"], [], at(5))
+    assert [record["status"] for record in seeds_to_append(state, anew, at(5))] == ["open"]  # new work for A1

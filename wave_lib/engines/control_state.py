@@ -125,8 +125,11 @@ def _last_word(facts: StatusFacts) -> tuple[str | None, float]:
     if event is not None:
         words.append((parse_iso(event["recordedAt"]) or 0.0, 1, str(event["action"])))
     entry = facts.run_state_entry
-    if entry is not None:
-        words.append((parse_iso(entry.get("lastTransitionAt")) or 0.0, 0, str(entry.get("currentState"))))
+    # The run state has no word for failed: `blocked` for this reason repeats what the event says. Spec: LAUNCH 4.1.
+    failed = (entry or {}).get("currentState") == "blocked" and (entry or {}).get("lastReasonCode") == "wave-failed"
+    if entry is not None and not (failed and words):
+        word = "failed" if failed else str(entry.get("currentState"))
+        words.append((parse_iso(entry.get("lastTransitionAt")) or 0.0, 0, word))
     if not words:
         return None, 0.0
     at, _, word = max(words)

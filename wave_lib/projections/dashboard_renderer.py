@@ -121,8 +121,8 @@ def _flowing(spans: Sequence[Span], view: View) -> list[Line]:
     used = 0
     for span in spans:
         if lines[-1] and view.columns is not None and used + 1 + cells(span.text) > view.columns:
-            lines.append([Span(" ")])
-            used = 1
+            lines.append([Span("  ")])
+            used = 2
         elif lines[-1]:
             lines[-1].append(Span(" "))
             used += 1

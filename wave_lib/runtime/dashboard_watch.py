@@ -75,7 +75,7 @@ class _Follower:
         self._loop = loop
         self._terminal = is_terminal(sys.stdout)
         self._last = ""
-        self._code = int(ExitCode.DONE)
+        self._code: int | None = None  # the exit code, once it is over
         self._watched: dict[str, Watch] = {}
         self._clear_next = True
 
@@ -87,11 +87,12 @@ class _Follower:
             self._write(_HIDE_CURSOR)
         try:
             self._tick()
-            self._loop.run()
+            if self._code is None:
+                self._loop.run()
         finally:
             if self._terminal:
                 self._write(_SHOW_CURSOR)
-        return self._code
+        return self._code or int(ExitCode.DONE)
 
     def _tick(self) -> None:
         """One look by the clock: ages grow even when no file changes."""

@@ -40,7 +40,8 @@ def sync(ctx: WaveContext) -> None:
         _tell(ctx, signals)
     except WaveError as error:
         ctx.lane.console.warn(f"[wave] warning: signals of wave {ctx.number} could not be brought up to date: {error}")
-    ctx.signals_seen = _stamps(ctx)  # with the events just written: they change no signal
+    # As it was before the sync: what came in meanwhile counts next time (our own events do too, and change nothing).
+    ctx.signals_seen = stamps
 
 
 def _synced(ctx: WaveContext) -> SignalSet:
@@ -53,28 +54,32 @@ def _synced(ctx: WaveContext) -> SignalSet:
 
 
 def _tell(ctx: WaveContext, signals: SignalSet) -> None:
-    """One event for each signal whose version grew; on the board when the resident is to wake."""
-    events = []
-    for name in signals.changed:
-        snapshot = _snapshot(signals, name)
-        kind, entity = "wave_signal", f"wave-{ctx.number}"
-        if name != "wave":
-            kind, entity = "agent_signal", f"{entity}-agent-{name}"
-        data = without_comparable(snapshot, snapshot["version"])
-        events.append(control_plane.event_of(kind, entity, "updated", data, attempt=ctx.attempt or None))
-    if events:
+    """One event for each signal whose version grew; on the board when the resident is to wake.
+
+    Commands sync too and write no events, so what counts is the version that was told last.
+    """
+    snapshots = {"wave": signals.wave, **signals.agents}
+    if signals.resident is not None:
+        snapshots[RESIDENT] = signals.resident
+    grown = {
+        name: snapshot
+        for name, snapshot in snapshots.items()
+        if name in signals.changed or snapshot["version"] != ctx.signals_told.get(name, snapshot["version"])
+    }
+    if grown:
+        events = [_event(ctx, name, snapshot) for name, snapshot in grown.items()]
         control_plane.append_events(ctx.paths, ctx.number, events)
-    resident = signals.resident
-    if resident is not None and RESIDENT in signals.changed and resident["shouldWake"]:
-        report.board(ctx.lane, "resident_signal_updated", [ctx.number], "running", str(resident["reason"]))
+    ctx.signals_told = {name: snapshot["version"] for name, snapshot in snapshots.items()}
+    if RESIDENT in grown and grown[RESIDENT]["shouldWake"]:
+        report.board(ctx.lane, "resident_signal_updated", [ctx.number], "running", str(grown[RESIDENT]["reason"]))
 
 
-def _snapshot(signals: SignalSet, name: str) -> JsonObject:
-    if name == "wave":
-        return signals.wave
-    if name == RESIDENT and signals.resident is not None:
-        return signals.resident
-    return signals.agents[name]
+def _event(ctx: WaveContext, name: str, snapshot: JsonObject) -> JsonObject:
+    kind, entity = "wave_signal", f"wave-{ctx.number}"
+    if name != "wave":
+        kind, entity = "agent_signal", f"{entity}-agent-{name}"
+    data = without_comparable(snapshot, snapshot["version"])
+    return control_plane.event_of(kind, entity, "updated", data, attempt=ctx.attempt or None)
 
 
 def _stamps(ctx: WaveContext) -> tuple[object, ...]:

@@ -209,6 +209,7 @@ class WaveContext:
         self.resident_reported = False
         self.flush_planned = False  # the dashboards are behind and will be written soon
         self.last_look = 0.0  # monotonic time of the last look at logs and feedback
+        self.signals_told: dict[str, int] = {}  # signal -> the version whose event was written last
         self.signals_seen: tuple[object, ...] = ()  # stamps of the files that the last synced signals follow from
         self.alerted: dict[str, str] = {}  # alert -> the ids it was last told for
         self.reduced: dict[str, Any] | None = None
