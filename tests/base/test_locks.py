@@ -152,6 +152,26 @@ def test_waiting_has_a_deadline(tmp_path: Path) -> None:
         assert take(path, blocking=True, timeout=0.05) is None
 
 
+def test_a_crowd_that_is_being_served_is_waited_for_and_a_stuck_holder_is_not(tmp_path: Path, start: Any) -> None:
+    path, log = str(tmp_path / "lock"), tmp_path / "log"
+    busy = start(
+        "import sys, time; from wave_lib.base.locks import take; lock = take(sys.argv[1]); print(flush=True)\n"
+        "for _ in range(20):\n    open(sys.argv[2], 'a').write('x'); time.sleep(0.05)\n"
+        "lock.close(); sys.stdin.read()",
+        path,
+        log,
+        stdin=subprocess.PIPE,
+    )
+    busy.stdout.readline()
+    with locks.locked(path, timeout=0.3, guarded=str(log)):
+        assert log.read_text() == "x" * 20
+    with take(path) as held_elsewhere, pytest.raises(LockHeldError):  # type: ignore[union-attr]
+        assert held_elsewhere.fd >= 0
+        with locks.locked(path, timeout=0.3, guarded=str(log)):
+            raise AssertionError("the lock was taken twice")
+    busy.stdin.close()
+
+
 def test_a_replaced_lock_file_is_noticed(tmp_path: Path) -> None:
     path = str(tmp_path / "x.lock")
     lock = take(path)

@@ -343,7 +343,7 @@ def append_jsonl(
         ensure_dir(os.path.dirname(path) or ".")
     except OSError as error:
         raise disk_error(path, error) from None
-    with locked(log_lock_path(path), shown=shown or path):
+    with locked(log_lock_path(path), shown=shown or path, guarded=path):
         return _append_locked(path, data, durable)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 UNSUPPORTED = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
 _BUSY = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
 _PROBE_PATIENCE_SECONDS = 2.0
+_CROWD_PATIENCE_SECONDS = 60.0
 _warned = False
 
 
@@ -185,9 +186,18 @@ def held(path: str) -> bool:
 
 
 @contextlib.contextmanager
-def locked(path: str, timeout: float = 5.0, shown: str = "") -> Iterator[FileLock]:
-    """Holds the lock for a block. Raises LockHeldError after `timeout` seconds; `shown` is the path for people."""
+def locked(path: str, timeout: float = 5.0, shown: str = "", guarded: str = "") -> Iterator[FileLock]:
+    """Holds the lock for a block. Raises LockHeldError after `timeout` seconds; `shown` is the path for people.
+
+    While the `guarded` file keeps changing, others are being served and nobody is stuck: then the wait goes on for up
+    to a minute, so that a crowd of writers costs time and never a record.
+    """
+    patience = time.monotonic() + _CROWD_PATIENCE_SECONDS
+    before = _changes_of(guarded)
     lock = take(path, blocking=True, timeout=timeout)
+    while lock is None and guarded and time.monotonic() < patience and before != _changes_of(guarded):
+        before = _changes_of(guarded)
+        lock = take(path, blocking=True, timeout=timeout)
     if lock is None:
         raise LockHeldError(
             f"Timed out waiting for lock {shown or path}", remedy="another wave command is using it; try again"
@@ -196,6 +206,14 @@ def locked(path: str, timeout: float = 5.0, shown: str = "") -> Iterator[FileLoc
         yield lock
     finally:
         lock.close()
+
+
+def _changes_of(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _try_lock(path: str, fd: int) -> FileLock | None:

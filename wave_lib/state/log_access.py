@@ -19,5 +19,5 @@ if TYPE_CHECKING:
 def locked_log(path: str, shown: str = "") -> Iterator[FileLock]:
     """Holds the lock of a log; the lock is what `append_jsonl(..., lock=)` takes. LockHeldError after 5 s."""
     ensure_dir(os.path.dirname(path) or ".")
-    with locked(log_lock_path(path), shown=shown or path) as lock:
+    with locked(log_lock_path(path), shown=shown or path, guarded=path) as lock:
         yield lock
