@@ -13,6 +13,7 @@ import sys
 from importlib import import_module
 from typing import NamedTuple
 
+from .base import standard_streams
 from .base.errors import ExitCode, UsageError, WaveError
 
 
@@ -96,6 +97,13 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("local", "commands.local_cli", "local [local executor options]", "the built-in executor for trials"),
     Entry("retry", "commands.retry_cli", "retry show|apply|clear [options]", "choose what the next attempt runs"),
     Entry("trace", "commands.trace_cli", "trace replay|validate [options]", "judge a stored attempt again"),
+    Entry("context7", "commands.context7_cli", "context7 check [--json]", "ask Context7 for every pinned library"),
+    Entry(
+        "control-server",
+        "commands.control_server_cli",
+        "control-server [options]",
+        "run an owned Wave Control service",
+    ),
     Entry(
         "vendor",
         "commands.vendor_cli",
@@ -115,26 +123,32 @@ _ALIASES = {"-h": "help", "--help": "help", "-V": "version", "--version": "versi
 def main(argv: list[str] | None = None) -> int:
     """Run one command line; returns its exit code. Prints every error as one `[wave]` line on stderr."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    standard_streams.complete()
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()
         return code
     except WaveError as error:
-        print(f"[wave] {error}", file=sys.stderr)
+        standard_streams.say_error(f"[wave] {error}")
         if isinstance(error, UnknownCommand):
-            print(general_help(), file=sys.stderr, end="")
+            standard_streams.say_error(general_help().rstrip())
         return int(error.code)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # Whoever read our output has left: nothing is wrong, and the interpreter must not complain at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        standard_streams.drop(sys.stdout)
         return int(ExitCode.DONE)
     except Exception as error:  # the last line of defence: one line for people, the rest on request
         if os.environ.get("WAVE_DEBUG") == "1":
             raise
+        broken = standard_streams.stdout_error()
+        if broken:
+            standard_streams.drop(sys.stdout)
+            standard_streams.say_error(f"[wave] stdout: cannot be written: {broken}")
+            return int(ExitCode.FAILED)
         text = " ".join(str(error).split()) or type(error).__name__
-        print(f"[wave] unexpected {type(error).__name__}: {text} (WAVE_DEBUG=1 shows where)", file=sys.stderr)
+        standard_streams.say_error(f"[wave] unexpected {type(error).__name__}: {text} (WAVE_DEBUG=1 shows where)")
         return int(ExitCode.FAILED)
 
 

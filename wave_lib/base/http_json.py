@@ -291,6 +291,7 @@ def _try(call: Call, seconds: float) -> Answer:
 
 def _run(call: Call, seconds: float, exchange: _Exchange) -> None:
     import http.client
+    import socket
     from urllib.error import URLError
 
     try:
@@ -299,7 +300,7 @@ def _run(call: Call, seconds: float, exchange: _Exchange) -> None:
         exchange.error = error
     except (OSError, http.client.HTTPException, URLError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        late = isinstance(reason, TimeoutError)
+        late = isinstance(reason, (TimeoutError, socket.timeout))  # one class only from 3.10 on
         text = compact(str(reason) or type(reason).__name__, 240)
         exchange.error = HttpError(f"{call.what} failed: {text}", TIMEOUT if late else TRANSPORT)
     except Exception as error:  # a thread has nobody to catch it, and the caller must not wait for its whole time

@@ -223,6 +223,30 @@ def broker_route(settings: Settings, environ: Mapping[str, str]) -> Route:
     return Route("fetched-broker", what, f"{base}/search", f"{base}/context", service.token, service.allow_insecure)
 
 
+def lookup_route(settings: Settings, environ: Mapping[str, str]) -> Route:
+    """The route that the mode prefers: the broker where there is one, else direct. Raises NoKey, WaveError."""
+    mode = settings.context7["mode"]
+    if mode != "direct":
+        try:
+            return broker_route(settings, environ)
+        except WaveError:
+            if mode == "broker":
+                raise
+    return direct_route(settings, environ)
+
+
+def check_library(route: Route, library: JsonObject) -> str:
+    """Why a pinned library cannot be had; empty when it can. Spec: PROV 5.6."""
+    from ..base.http_json import Budget
+
+    asked = {**library, "queryHint": library.get("queryHint") or "overview"}
+    try:
+        snippet = _library_snippet(route, asked, "", Budget(60))
+    except RequestError as error:
+        return str(error)
+    return "" if snippet.text else "the answer held no text"
+
+
 class _Routes:
     """The routes of one prefetch: the one in use, and the one that takes over for good when it fails."""
 
