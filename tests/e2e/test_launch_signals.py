@@ -65,7 +65,7 @@ def test_signals_follow_a_question_a_request_and_the_end(lab: LaunchLab) -> None
     assert {signal_of(lab, agent)["signal"] for agent in ("A0", "A1", "A2")} == {"completed"}
 
     events = lab.events("wave_signal")
-    assert {event["entityId"] for event in events} == {"wave-0"} and {event["action"] for event in events} == {"updated"}
+    assert {(event["entityId"], event["action"]) for event in events} == {("wave-0", "updated")}
     versions = [event["data"]["version"] for event in events]
     assert versions == list(range(1, signal_of(lab)["version"] + 1))
     told = [event["data"]["signal"] for event in events]
