@@ -110,6 +110,9 @@ def commands() -> Iterator[str]:
     yield from table(("Command", "Does"), ((code(f"wave {entry.name}"), entry.summary) for entry in shown))
     for entry in shown:
         yield from ["", f"## wave {entry.name}", "", "```text", *help_of(entry.name).splitlines(), "```"]
+        for words in getattr(importlib.import_module(f"wave_lib.{entry.module}"), "COMMANDS", {}):
+            shown_help = help_of(entry.name, *words.split()).splitlines()
+            yield from ["", f"### wave {entry.name} {words}", "", "```text", *shown_help, "```"]
     yield ""
 
 

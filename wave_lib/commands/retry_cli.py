@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from ..base.errors import ConfigError, ExitCode, UsageError, WaveError
+from ..base.errors import ExitCode, UsageError, WaveError
 from .arguments import JSON, LANE, PROJECT, TEXT, WAVE, Command, Flag, parse, usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ..definition.lane_paths import LanePaths
-    from ..definition.roles import RoleBindings
     from ..definition.wave_types import Wave
+    from ..runtime.wave_scene import WaveScene
     from .arguments import Parsed
 
     JsonObject = dict[str, Any]
@@ -44,14 +43,6 @@ COMMAND = Command(
 )
 
 
-class _Target(NamedTuple):
-    """The wave that a command is about."""
-
-    paths: LanePaths
-    wave: Wave
-    bindings: RoleBindings
-
-
 def run(argv: Sequence[str], root: str) -> int:
     """Entry point of `wave retry`."""
     if not argv:
@@ -78,49 +69,17 @@ def _print(document: JsonObject) -> None:
     print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
-def _target(given: Parsed, root: str) -> _Target:
-    from ..definition.config import load_wave_config
-    from ..definition.lane_paths import build_lane_paths
-    from ..definition.roles import resolve_wave_role_bindings
-    from ..definition.wave_files import parse_wave_file
-    from ..runtime import telemetry_step
+def _target(given: Parsed, root: str) -> WaveScene:
+    from ..runtime.wave_scene import lane_paths, open_wave
 
     run_id = given.text("run")
     number = given.values.get("wave", 0 if run_id else None)
     if number is None:
         raise UsageError("--wave is required")
-    project, lane = given.text("project"), given.text("lane")
-    if run_id:
-        project, lane = _adhoc_place(root, run_id, project, lane)
-    paths = build_lane_paths(load_wave_config(root), lane, project, adhoc_run_id=run_id)
-    telemetry_step.install(paths)
-    from os.path import isfile
-
-    path = paths.wave_file(number)
-    if not isfile(path):
-        raise ConfigError(f"Wave {number} not found in {paths.rel(paths.waves_dir)}")
-    wave = parse_wave_file(path, paths.profile, root)
-    return _Target(paths, wave, resolve_wave_role_bindings(wave, paths.profile.roles))
+    return open_wave(lane_paths(root, given.text("project"), given.text("lane"), run_id), number)
 
 
-def _adhoc_place(root: str, run_id: str, project: str | None, lane: str | None) -> tuple[str | None, str | None]:
-    """Project and lane as the ad-hoc run's record has them; flags win."""
-    import glob
-    import os
-
-    from ..base.files import read_json
-
-    store = os.path.join(root, ".wave", "adhoc")
-    places = glob.glob(os.path.join(glob.escape(store), "*", "runs", glob.escape(run_id), "result.json"))
-    legacy = os.path.join(store, "runs", run_id, "result.json")
-    for place in [*([legacy] if os.path.isfile(legacy) else []), *sorted(places)]:
-        record = read_json(place).value
-        if isinstance(record, dict):
-            return project or record.get("project"), lane or record.get("lane")
-    return project, lane
-
-
-def _show(target: _Target) -> JsonObject:
+def _show(target: WaveScene) -> JsonObject:
     from ..state.retry_state import active_rerun_request, read_relaunch_plan
 
     number = target.wave.wave
@@ -134,7 +93,7 @@ def _show(target: _Target) -> JsonObject:
     }
 
 
-def _apply(target: _Target, given: Parsed) -> JsonObject:
+def _apply(target: WaveScene, given: Parsed) -> JsonObject:
     from ..engines.phases import RESUME_PHASES
     from ..state.retry_state import request_rerun
 
@@ -164,7 +123,7 @@ def _apply(target: _Target, given: Parsed) -> JsonObject:
     }
 
 
-def _clear(target: _Target) -> None:
+def _clear(target: WaveScene) -> None:
     from ..state.retry_state import clear_rerun_requests
 
     clear_rerun_requests(target.paths, target.wave.wave, actor="human-operator")
@@ -182,7 +141,7 @@ def _require_known(wave: Wave, agent_ids: Iterable[str]) -> None:
         raise WaveError(f"Unknown wave agent id{'s' if len(unknown) > 1 else ''}: {', '.join(unknown)}")
 
 
-def _effective(request: JsonObject | None, target: _Target) -> list[str]:
+def _effective(request: JsonObject | None, target: WaveScene) -> list[str]:
     from ..engines.rerun_override import effective_selection
 
     return list(effective_selection(request, target.wave, target.bindings)) if request else []
