@@ -29,24 +29,25 @@ def run(argv: list[str], root: str) -> int:
         return 0
     keep, as_json = parsed.text("keep"), parsed.has("json")
     from ..runtime import demo
+    from ..runtime.console import Console
 
     workspace = demo.new_workspace(keep)
     try:
         with redirect_stdout(sys.stderr if as_json else sys.stdout):
-            print(f"[demo] workspace: {workspace}", flush=True)
+            Console().say(f"[demo] workspace: {workspace}")
             demo.fill_workspace(workspace)
             account = demo.run_wave(workspace)
     except WaveError as error:
         raise WaveError(error.what, error.where, f"the workspace is kept: {workspace}", error.code) from None
     removed = keep is None and account.exit_code == 0
+    if removed:
+        demo.discard(workspace)  # before anything is printed, for that may fail
     if as_json:
         import json
 
         print(json.dumps(_document(account, removed), indent=2, ensure_ascii=False))
     else:
         _report(account, removed)
-    if removed:
-        demo.discard(workspace)
     return account.exit_code
 
 

@@ -53,5 +53,5 @@ class Console:
         try:
             stream.write(text)
             stream.flush()
-        except (BrokenPipeError, ValueError):
-            pass  # the reader has left; the run goes on
+        except (OSError, ValueError):
+            pass  # the reader has left, or the disk behind a redirection is full; the run goes on
