@@ -66,6 +66,7 @@ def run_closure_sweep(
 ) -> SweepResult:
     """Run all stages from the start stage on. Spec: LAUNCH 10.2, 10.3."""
     sweep = Sweep(ctx)
+    _set_open_gaps_aside(ctx)
     start = closure_engine.start_stage(
         sweep.plans, selected, closure_only=closure_only, source=source, resume_phase=start_phase
     )
@@ -76,6 +77,16 @@ def run_closure_sweep(
         if not _run_stage(sweep, plan):
             break
     return sweep.result()
+
+
+def _set_open_gaps_aside(ctx: WaveContext) -> None:
+    """Gaps of earlier attempts stop no stage of this sweep: it judges the stages that reported them anew.
+
+    Otherwise integration could never close the gap that it reported itself, nor run again before documentation does.
+    What is still open afterwards counts in the final snapshot. Spec: LAUNCH 10.6.
+    """
+    records = coordination_store.read_state(ctx.paths, ctx.number).open
+    ctx.ignored_gap_record_ids |= {item["id"] for item in records if closure_engine.is_gap_record(item, ctx.number)}
 
 
 def _first_unproven(sweep: Sweep, start: str) -> str:
@@ -239,11 +250,7 @@ def _forward(sweep: Sweep, plan: StagePlan, gate: GateResult) -> None:
         attempt=ctx.attempt,
         targets=targets,
     )
-    # A gap that this stage reported before and reports again is the same gap: it stops the later stages no more than
-    # the new record does.
-    known = coordination_store.read_state(ctx.paths, ctx.number).latest
-    again = closure_engine.open_gap_records(known, ctx.number, plan.stage.key, agent_id)
-    ctx.ignored_gap_record_ids |= {record["id"], *(item["id"] for item in again)}
+    ctx.ignored_gap_record_ids |= {record["id"]}
     coordination_store.append_record(ctx.paths, ctx.number, record)
     report.event(ctx, "warn", f"{plan.stage.label} reported a proof gap; later stages go on: {gate.detail}", agent_id)
     report.board(
