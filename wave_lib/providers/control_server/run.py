@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ...base.errors import ExitCode, WaveError
+from ...base.event_loop import EventLoop
 from ...base.files import write_json
 from ...base.timestamps import iso_of
 from .app import App
@@ -36,29 +37,32 @@ def serve(settings: ServerSettings) -> int:
         store.close()
         where = f"{settings.host}:{settings.port}"
         raise WaveError(f"cannot listen: {error.strerror or error}", where, "choose another --port or --host") from None
-    asked = threading.Event()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda *_: asked.set())
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, name="accept", daemon=True)
-    thread.start()
-    scheme = "https" if tls else "http"
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    print(f"[wave-control] listening on {scheme}://{host}:{server.port}", flush=True)
-    if settings.ready_file:
-        ready = {"host": settings.host, "port": server.port, "pid": os.getpid()}
-        write_json(os.path.abspath(settings.ready_file), ready)
-    _wait(asked, store, settings.retention_days)
+    with EventLoop() as loop:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            loop.on_signal(signum, loop.stop)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
+        thread.start()
+        _tell(settings, server.port, "https" if tls else "http")
+        _keep_tidy(loop, store, settings.retention_days)
+        loop.run()
     server.stop()
     return ExitCode.DONE
 
 
-def _wait(asked: threading.Event, store: Store, retention_days: int | None) -> None:
-    """Until a signal comes; old events are removed at start and once a day."""
-    while True:
-        if retention_days is not None:
-            remove_old_events(store, iso_of(time.time() - retention_days * _DAY))
-        if asked.wait(_DAY):
-            return
+def _tell(settings: ServerSettings, port: int, scheme: str) -> None:
+    """Whoever waits learns that the service listens, and where."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    print(f"[wave-control] listening on {scheme}://{host}:{port}", flush=True)
+    if settings.ready_file:
+        ready = {"host": settings.host, "port": port, "pid": os.getpid()}
+        write_json(os.path.abspath(settings.ready_file), ready)
+
+
+def _keep_tidy(loop: EventLoop, store: Store, retention_days: int | None) -> None:
+    """Remove events that are too old, now and once a day."""
+    if retention_days is not None:
+        remove_old_events(store, iso_of(time.time() - retention_days * _DAY))
+        loop.call_later(_DAY, lambda: _keep_tidy(loop, store, retention_days))
 
 
 def _tls(settings: ServerSettings) -> ssl.SSLContext | None:
