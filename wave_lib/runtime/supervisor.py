@@ -495,19 +495,21 @@ class Supervisor:
             return
         if seen.plan.action is None:
             return  # nothing remains: row 13 decides as soon as the records agree
-        owned.write(
+        self._start(
+            owned,
+            list(seen.plan.argv),
+            resumed=True,
             resumeAttempts=owned.state["resumeAttempts"] + 1,
             resumeAttemptsSinceProgress=since + 1,
             lastProgressKey=key_text(seen.progress),
         )
-        self._start(owned, list(seen.plan.argv), resumed=True)
 
-    def _start(self, owned: OwnedRun, argv: list[str], resumed: bool) -> None:
+    def _start(self, owned: OwnedRun, argv: list[str], resumed: bool, **counters: Any) -> None:
         def retried(error: SpawnError, tries: int, delay: float) -> None:
             owned.event("spawn-retry", key=str(tries), cause=str(error))
 
         try:
-            owned.launch(argv, self.agent_heartbeat, resumed, retried)
+            owned.launch(argv, self.agent_heartbeat, resumed, retried, **counters)
         except SpawnError as error:
             owned.put_off(
                 resume_delay(owned.state["resumeAttemptsSinceProgress"], _random()),

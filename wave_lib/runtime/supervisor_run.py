@@ -137,14 +137,19 @@ class OwnedRun:
 
     # --- launching
 
-    def launch(self, argv: list[str], heartbeat: float, resumed: bool, on_retry: Callable[..., None]) -> bool:
-        """L1 to L6 of SUP 10.1; False when a launcher holds the lock already (it is adopted). Raises SpawnError."""
+    def launch(
+        self, argv: list[str], heartbeat: float, resumed: bool, on_retry: Callable[..., None], **counters: Any
+    ) -> bool:
+        """L1 to L6 of SUP 10.1; False when a launcher holds the lock already (it is adopted). Raises SpawnError.
+
+        `counters` (resumes used) go into the same write as the intent: a crash in between must not cost a resume.
+        """
         self.owner.check()
         lock = locks.take(self.run.launcher_flock)
         if lock is None:
             return False
         try:
-            self._announce(argv, resumed)
+            self._announce(argv, resumed, counters)
             child = self._spawn(lock, argv, heartbeat, on_retry)
         finally:
             lock.close()
@@ -159,7 +164,7 @@ class OwnedRun:
         self.event("launcher-started", launcherPid=child.pid, launchGeneration=self.generation, resumed=resumed)
         return True
 
-    def _announce(self, argv: list[str], resumed: bool) -> None:
+    def _announce(self, argv: list[str], resumed: bool, counters: JsonObject) -> None:
         """L2 and L3: what is about to be started is durable before it is."""
         old = supervisor_state.read_object(self.run.status)
         if old is not None:
@@ -179,6 +184,7 @@ class OwnedRun:
             launcherIdentity=None,
             launcherStatus=None,
             notBefore=None,
+            **counters,
         )
         self.event("launch-intent", launchGeneration=self.generation, launcherArgs=argv, durable=True)
 
