@@ -1,4 +1,4 @@
-"""A scripted model on loopback: every request is answered with one fixed text, in the form the asking CLI expects.
+"""A scripted model on loopback: it may ask for one shell command first, then answers with a text.
 
 Speaks the Anthropic Messages API and the OpenAI Responses and Chat Completions APIs, streaming. No account, no network.
 """
@@ -8,14 +8,25 @@ from __future__ import annotations
 import http.server
 import json
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Turn(NamedTuple):
+    """What the model does with one prompt: runs `command` in the shell tool, if there is one, then says `text`."""
+
+    text: str
+    command: str = ""
 
 
 class ModelServer:
-    """`url` is where it listens; `asked` collects (path, body) of every request. Use as a context."""
+    """`url` is where it listens; `asked` collects (path, body) of every request. Use as a context.
 
-    def __init__(self, answer: str) -> None:
-        self.answer = answer
+    `script` is the text of every answer, or a function from the request's body (as JSON text) to a Turn.
+    """
+
+    def __init__(self, script: str | Callable[[str], Turn]) -> None:
+        self.script = script
         self.asked: list[tuple[str, dict[str, Any]]] = []
         model = self
 
@@ -66,15 +77,36 @@ class ModelServer:
         """(content type, body) of the answer to one request."""
         if path.endswith("/count_tokens"):
             return "application/json", json.dumps({"input_tokens": 10})
+        turn = Turn(self.script) if isinstance(self.script, str) else self.script(json.dumps(body))
         if path.endswith("/responses"):
-            return "text/event-stream", events(responses(self.answer))
+            done = any(item.get("type") == "function_call_output" for item in body.get("input", ()))
+            tool = None if done or not turn.command else shell_call(turn.command, body.get("tools") or ())
+            return "text/event-stream", events(responses(turn.text, tool))
         if path.endswith("/chat/completions"):
-            return "text/event-stream", events(chat(self.answer)) + "data: [DONE]\n\n"
+            return "text/event-stream", events(chat(turn.text)) + "data: [DONE]\n\n"
         if path.endswith("/messages") and body.get("stream"):
-            return "text/event-stream", events(messages(self.answer))
+            asks = turn.command and "tool_result" not in json.dumps(body["messages"]) and body.get("tools")
+            return "text/event-stream", events(messages(turn.text, turn.command if asks else ""))
         if path.endswith("/messages"):
-            return "application/json", json.dumps(message([{"type": "text", "text": self.answer}], "end_turn"))
+            return "application/json", json.dumps(message([{"type": "text", "text": turn.text}], "end_turn"))
         return "application/json", "{}"
+
+
+def shell_call(command: str, tools: Any) -> dict[str, Any] | None:
+    """A call of whichever shell tool this version of codex offers; None when it offers none."""
+    forms: dict[str, dict[str, Any]] = {
+        "exec_command": {"cmd": command},
+        "shell_command": {"command": command},
+        "shell": {"command": ["sh", "-c", command]},
+    }
+    names = {tool.get("name") for tool in tools}
+    for name, arguments in forms.items():
+        if name in names:
+            return {
+                "id": "call_item_1", "type": "function_call", "status": "completed", "call_id": "call_1",
+                "name": name, "arguments": json.dumps(arguments),
+            }  # fmt: skip
+    return None
 
 
 def events(items: list[dict[str, Any]]) -> str:
@@ -90,40 +122,44 @@ def message(content: list[dict[str, Any]], stop: str | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def messages(answer: str) -> list[dict[str, Any]]:
+def messages(answer: str, command: str) -> list[dict[str, Any]]:
+    """A text, or a call of the `Bash` tool."""
+    if command:
+        block: dict[str, Any] = {"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {}}
+        delta = {"type": "input_json_delta", "partial_json": json.dumps({"command": command, "description": "work"})}
+    else:
+        block = {"type": "text", "text": ""}
+        delta = {"type": "text_delta", "text": answer}
+    stop = "tool_use" if command else "end_turn"
     return [
         {"type": "message_start", "message": message([], None)},
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": answer}},
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        {"type": "content_block_delta", "index": 0, "delta": delta},
         {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None},
-         "usage": {"output_tokens": 10}},
+        {"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": None}, "usage": {"output_tokens": 9}},
         {"type": "message_stop"},
-    ]  # fmt: skip
+    ]
 
 
-def responses(answer: str) -> list[dict[str, Any]]:
+def responses(answer: str, call: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """A text, or the call of a tool."""
     part = {"type": "output_text", "text": answer, "annotations": []}
-    item = {"id": "item_1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
+    said = {"id": "item_1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
+    item: dict[str, Any] = call or said
     usage = {
         "input_tokens": 10, "output_tokens": 10, "total_tokens": 20,
         "input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0},
     }  # fmt: skip
+    delta = {
+        "type": "response.output_text.delta", "item_id": "item_1", "output_index": 0, "content_index": 0,
+        "delta": answer,
+    }  # fmt: skip
+    begun = {**item, "status": "in_progress"}
     done = {"id": "resp_1", "object": "response", "status": "completed", "output": [item], "usage": usage}
     return [
         {"type": "response.created", "response": {"id": "resp_1", "status": "in_progress", "output": []}},
-        {
-            "type": "response.output_item.added",
-            "output_index": 0,
-            "item": {**item, "status": "in_progress", "content": []},
-        },
-        {
-            "type": "response.output_text.delta",
-            "item_id": "item_1",
-            "output_index": 0,
-            "content_index": 0,
-            "delta": answer,
-        },
+        {"type": "response.output_item.added", "output_index": 0, "item": begun},
+        *([] if call else [delta]),
         {"type": "response.output_item.done", "output_index": 0, "item": item},
         {"type": "response.completed", "response": done},
     ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -17,11 +16,11 @@ from typing import Any
 
 import pytest
 from agent_lab import Lab
+from real_cli.clis import BIN, need, point_at
 from real_cli.model_server import ModelServer
 
 from wave_lib.runtime.executors import LaunchContext, LaunchSpec, build_launch_spec, write_overlay
 
-BIN = os.environ.get("WAVE_REAL_CLI", "")
 pytestmark = pytest.mark.skipif(not BIN, reason="WAVE_REAL_CLI is not set")
 
 MARKER = "[wave-proof] completion=contract durability=none proof=unit state=met detail=scripted"
@@ -41,28 +40,9 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
-    """A scripted model that all three CLIs are pointed at, with homes of their own."""
+    """A scripted model that all three CLIs are pointed at."""
     with ModelServer(f"Done.\n{MARKER}\n") as server:
-        home = tmp_path / "home"
-        (home / ".codex").mkdir(parents=True)
-        (home / ".codex/config.toml").write_text(
-            'model = "scripted"\nmodel_provider = "scripted"\n[model_providers.scripted]\nname = "scripted"\n'
-            f'base_url = "{server.url}/v1"\nwire_api = "responses"\nenv_key = "OPENAI_API_KEY"\n'
-        )
-        for name, value in {
-            "PATH": f"{os.path.abspath(BIN)}:{os.environ['PATH']}",
-            "HOME": str(home),
-            "CODEX_HOME": str(home / ".codex"),
-            "OPENAI_API_KEY": "none",
-            "ANTHROPIC_API_KEY": "sk-ant-none",
-            "ANTHROPIC_BASE_URL": server.url,
-            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-            "XDG_DATA_HOME": str(home / "data"),
-            "XDG_CONFIG_HOME": str(home / "config"),
-            "XDG_CACHE_HOME": str(home / "cache"),
-            "XDG_STATE_HOME": str(home / "state"),
-        }.items():
-            monkeypatch.setenv(name, value)
+        point_at(server, tmp_path / "home", monkeypatch)
         yield server
 
 
@@ -88,11 +68,6 @@ def spec_of(lab: Lab, executor: str, server: ModelServer, **block: Any) -> Launc
     spec = build_launch_spec(context)
     write_overlay(context, spec)
     return spec
-
-
-def need(executor: str) -> None:
-    if shutil.which(executor, path=os.path.abspath(BIN)) is None:
-        pytest.skip(f"{executor} is not in WAVE_REAL_CLI")
 
 
 @pytest.mark.parametrize(
