@@ -9,6 +9,7 @@ import pytest
 from wave_lib.base.errors import ConfigError
 from wave_lib.definition import config_schema
 from wave_lib.definition.config import config_from_payload, load_wave_config, resolve_lane, resolve_project
+from wave_lib.definition.documents import load_object
 from wave_lib.definition.ids import safe_id, sanitize_adhoc_run, sanitize_lane, sanitize_orchestrator_id
 from wave_lib.definition.lane_profile import ModeThresholds, active, closure_mode, gate_mode, mode_of
 from wave_lib.definition.schema_types import Block, fill
@@ -590,3 +591,12 @@ def test_written_out_defaults_resolve_to_the_same_profile():
     payload = {name: fill(fields[name], {}) for name in blocks if isinstance(fields[name], Block)}
     del payload["validation"]["gateModeThresholds"]
     assert lane_of(json.loads(json.dumps(payload))) == lane_of({})
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"version": ' + "9" * 5000 + "}"])
+def test_json_that_no_parser_takes_is_one_line(tmp_path, text):
+    (tmp_path / "wave.config.json").write_text(text)
+    with pytest.raises(ConfigError, match="wave.config.json: "):
+        load_wave_config(str(tmp_path))
+    with pytest.raises(ConfigError, match="wave.config.json: "):
+        load_object(str(tmp_path / "wave.config.json"), "wave.config.json", "Thing")

@@ -284,3 +284,17 @@ def test_undecodable_files_name_the_line(lab: Lab) -> None:
     lab.wave_file("").write_bytes(f"{QA}\n".encode() + b"\xff\n")
     error = parse_wave_files(lab.paths).errors[0]
     assert "not UTF-8" in str(error) and error.line == QA.count("\n") + 2
+
+
+def test_thousands_of_headings_cost_no_more_than_their_number(lab: Lab) -> None:
+    noise = "### Note\n\n- a: b\n\n" * 100_000  # a search per heading would take minutes
+    assert [item.agent_id for item in lab.parse_file(wave(agent()) + noise).agents] == ["A0", "A1"]
+
+
+@pytest.mark.parametrize("target", ["wave-0.md", "nowhere.md"])
+def test_a_link_that_leads_nowhere_is_an_error_that_names_it(lab: Lab, target: str) -> None:
+    path = lab.wave_file(wave(agent()))
+    path.unlink()
+    path.symlink_to(target)
+    found = parse_wave_files(lab.paths)
+    assert found.waves == [] and "docs/plans/waves/wave-0.md" in str(found.errors[0])

@@ -281,6 +281,7 @@ def test_the_resume_prompt_names_the_command_in_flight_and_the_changes(lab: Lab)
         {"type": "item.started", "item": {"id": "i2", "type": "command_execution", "command": "git push"}},
     ]
     assert command_in_flight("\n".join(map(json.dumps, codex))) == "git push"
+    assert command_in_flight('{"a":' + "[" * 100_000 + "\n" + json.dumps(codex[-1])) is not None
     use = {"message": {"content": [{"type": "tool_use", "id": "t", "name": "Bash", "input": {"command": "ls"}}]}}
     done = {"message": {"content": [{"type": "tool_result", "tool_use_id": "t"}]}}
     assert command_in_flight(json.dumps(use)) == "ls"

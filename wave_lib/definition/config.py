@@ -133,6 +133,8 @@ def _read_json(path: str, warnings: list[str]) -> Any:
         raise ConfigError(f"not valid JSON: {error.msg}", where=where, remedy="correct the file") from None
     except UnicodeDecodeError as error:
         raise ConfigError(*_undecodable(path, error)) from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
+        raise ConfigError("not JSON that can be read", where=path, remedy="correct the file") from None
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=path) from None
 

@@ -47,7 +47,7 @@ def load_bundle_index(root: str, path: str) -> BundleIndex:
     except json.JSONDecodeError as error:
         where = f"{path}:{error.lineno}:{error.colno}"
         raise ConfigError(f"the Context7 bundle index is invalid JSON: {error.msg}", where) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"the Context7 bundle index cannot be read: {error}", path) from None
     return parse_bundle_index(payload, path)
 

@@ -19,6 +19,8 @@ def load_object(path: str, shown_path: str, what: str) -> dict[str, Any]:
         raise ConfigError(f"{problem}: not valid JSON: {error.msg}", where=where) from None
     except UnicodeDecodeError:
         raise ConfigError(f"{problem}: not UTF-8", where=shown_path) from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
+        raise ConfigError(f"{problem}: not JSON that can be read", where=shown_path) from None
     except OSError as error:
         raise ConfigError(f"{problem}: {error.strerror}", where=shown_path) from None
     if not isinstance(payload, dict):

@@ -141,7 +141,7 @@ class _Checker:
             raise WaveError(
                 f'skill "{self.skill_id}": invalid JSON: {error.msg}', f"{self.where}:{error.lineno}:{error.colno}"
             ) from None
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             return self.fail(f"skill.json cannot be read: {error}")
         return manifest if isinstance(manifest, dict) else self.fail("skill.json must hold an object")
 

@@ -66,7 +66,7 @@ def _flag(raw: str, label: str) -> Any:
 def _json(raw: str, label: str) -> Any:
     try:
         return json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{label} holds invalid JSON ({error})") from None
 
 

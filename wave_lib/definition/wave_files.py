@@ -76,7 +76,7 @@ def list_wave_files(directory: str, shown_as: str = "") -> list[tuple[int, str]]
     name = shown_as or directory
     try:
         with os.scandir(directory) as entries:
-            files = [entry.path for entry in entries if wave_number(entry.name) is not None and entry.is_file()]
+            files = [entry.path for entry in entries if wave_number(entry.name) is not None and _is_file(entry)]
     except (FileNotFoundError, NotADirectoryError):
         raise WaveError(f"Waves directory not found: {name}", remedy="`wave draft` writes a first wave") from None
     except OSError as error:
@@ -92,6 +92,13 @@ def list_wave_files(directory: str, shown_as: str = "") -> list[tuple[int, str]]
                 remedy="rename one of them",
             )
     return numbered
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file() or entry.is_symlink()  # a link to nowhere is an error of its own, not an absent wave
+    except OSError:  # links in a circle
+        return True
 
 
 def parse_wave_file(path: str, profile: LaneProfile, root: str) -> Wave:

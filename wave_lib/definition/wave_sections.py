@@ -129,11 +129,12 @@ def read_source(text: str) -> Source:
         if match:
             found.append((number, len(match[1]), match[2]))
     headings = []
-    for index, (number, level, words) in enumerate(found):
-        end = next((other for other, its_level, _ in found[index + 1 :] if its_level <= level), len(lines) + 1)
+    ends = [len(lines) + 1] * 7  # by level: the line of the next heading of any level up to it
+    for number, level, words in reversed(found):
         text_ = _TRAILING_HASHES.sub("", words).rstrip()
-        headings.append(Section(heading_name(words), text_, level, number, number + 1, end - 1))
-    return Source(tuple(lines), tuple(fenced), tuple(fences), tuple(headings))
+        headings.append(Section(heading_name(words), text_, level, number, number + 1, ends[level] - 1))
+        ends[level:] = [number] * (7 - level)
+    return Source(tuple(lines), tuple(fenced), tuple(fences), tuple(reversed(headings)))
 
 
 def bullets(source: Source, section: Section, findings: Findings, label: str) -> list[tuple[int, str]]:

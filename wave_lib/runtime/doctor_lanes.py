@@ -238,6 +238,6 @@ def _read_object(path: str) -> dict[str, Any] | str:
     try:
         with open(path, encoding="utf-8-sig") as file:
             value = json.load(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return f"cannot be loaded: {error}"
     return value if isinstance(value, dict) else "is not a JSON object"

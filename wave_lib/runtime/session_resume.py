@@ -94,7 +94,7 @@ def command_in_flight(log: str) -> str | None:
             continue
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(event, dict):
             _follow_codex(event, begun)

@@ -118,7 +118,7 @@ def _settings_file(root: str, path: str) -> dict[str, Any]:
             value = json.load(file)
     except FileNotFoundError:
         raise ConfigError(f"Claude settings file not found: {path}", remedy="correct its path") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"Invalid Claude settings JSON at {path}: {error}") from None
     if not isinstance(value, dict):
         raise ConfigError(f"Claude settings must be a JSON object: {path}")
