@@ -8,11 +8,12 @@ Spec: COORD 2, 3.5, 3.6, 4.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+import os
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.errors import WaveError
-from ..base.files import append_jsonl, read_jsonl
+from ..base.files import append_jsonl, read_jsonl, tail
 from ..base.timestamps import iso_of, now_iso, parse_iso
 from . import telemetry_sink
 from .coordination_records import (
@@ -76,6 +77,30 @@ class CoordinationState(NamedTuple):
         return [record for record in self.open if record["kind"] == kind]
 
 
+class _View:
+    """Records sorted by (updatedAt, id); taking one in or out costs two searches and a shift of the list."""
+
+    def __init__(self) -> None:
+        self._keys: list[tuple[str, str]] = []
+        self.records: list[JsonObject] = []
+
+    def fill(self, rows: Sequence[tuple[tuple[str, str], JsonObject]]) -> None:
+        """Take many sorted rows at once, in place of what there was."""
+        self._keys = [key for key, _ in rows]
+        self.records = [record for _, record in rows]
+
+    def put(self, key: tuple[str, str], record: JsonObject) -> None:
+        """Take in a record that is not there."""
+        place = bisect_left(self._keys, key)
+        self._keys.insert(place, key)
+        self.records.insert(place, record)
+
+    def drop(self, key: tuple[str, str]) -> None:
+        """Take out a record that is there."""
+        place = bisect_left(self._keys, key)
+        del self._keys[place], self.records[place]
+
+
 class CoordinationFold:
     """Folds records in log order and keeps the sorted views up to date: the cost of an append is one record's.
 
@@ -85,9 +110,10 @@ class CoordinationFold:
     def __init__(self) -> None:
         self._records: list[JsonObject] = []
         self._by_id: dict[str, JsonObject] = {}
-        self._keys: list[tuple[str, str]] = []
         self._key_of: dict[str, tuple[str, str]] = {}
-        self._unsorted = False
+        self._latest = _View()
+        self._open = _View()
+        self._by_kind: dict[str, _View] = {}
 
     @classmethod
     def resume(cls, state: CoordinationState) -> CoordinationFold:
@@ -95,46 +121,57 @@ class CoordinationFold:
         fold = cls()
         fold._records = list(state.records)
         fold._by_id = dict(state.by_id)
-        fold._keys = [(_order_time(record["updatedAt"]), record["id"]) for record in state.latest]
-        fold._key_of = {key[1]: key for key in fold._keys}
+        fold._key_of = {record["id"]: (_order_time(record["updatedAt"]), record["id"]) for record in state.latest}
+        fold._fill([(fold._key_of[record["id"]], record) for record in state.latest])
         return fold
 
     def add(self, record: JsonObject) -> None:
-        """Fold one version: later values win key by key, `id` and `createdAt` of the first version stay."""
+        """Fold one version into the views."""
         record_id = record["id"]
-        previous = self._by_id.get(record_id)
-        merged = record
-        if previous is not None:
-            merged = {**previous, **record, "createdAt": previous["createdAt"]}
-        self._records.append(record)
-        self._by_id[record_id] = merged
-        key = (_order_time(merged["updatedAt"]), record_id)
-        old_key = self._key_of.get(record_id)
-        self._key_of[record_id] = key
-        if not self._unsorted and old_key != key:
-            if old_key is not None:
-                del self._keys[bisect_left(self._keys, old_key)]
-            insort(self._keys, key)
+        previous, old_key = self._by_id.get(record_id), self._key_of.get(record_id)
+        merged = self._fold(record)
+        if previous is not None and old_key is not None:
+            for view in self._views_of(previous):
+                view.drop(old_key)
+        for view in self._views_of(merged):
+            view.put(self._key_of[record_id], merged)
 
     def add_many(self, records: Iterable[JsonObject]) -> None:
         """Fold many records at once; the views are sorted once at the end."""
-        self._unsorted = True
         for record in records:
-            self.add(record)
-        self._keys = sorted(self._key_of.values())
-        self._unsorted = False
+            self._fold(record)
+        self._fill([(key, self._by_id[key[1]]) for key in sorted(self._key_of.values())])
+
+    def _fold(self, record: JsonObject) -> JsonObject:
+        """Later values win key by key, `id` and `createdAt` of the first version stay. Leaves the views alone."""
+        record_id = record["id"]
+        previous = self._by_id.get(record_id)
+        merged = record if previous is None else {**previous, **record, "createdAt": previous["createdAt"]}
+        self._records.append(record)
+        self._by_id[record_id] = merged
+        self._key_of[record_id] = (_order_time(merged["updatedAt"]), record_id)
+        return merged
+
+    def _views_of(self, record: JsonObject) -> list[_View]:
+        views = [self._latest, self._by_kind.setdefault(record["kind"], _View())]
+        return [*views, self._open] if record["status"] in OPEN_STATUSES else views
+
+    def _fill(self, rows: list[tuple[tuple[str, str], JsonObject]]) -> None:
+        by_kind: dict[str, list[tuple[tuple[str, str], JsonObject]]] = {}
+        for row in rows:
+            by_kind.setdefault(row[1]["kind"], []).append(row)
+        self._by_kind = {kind: _View() for kind in by_kind}
+        for kind, view in self._by_kind.items():
+            view.fill(by_kind[kind])
+        self._latest.fill(rows)
+        self._open.fill([row for row in rows if row[1]["status"] in OPEN_STATUSES])
 
     def state(self) -> CoordinationState:
         """The present state; lists are copies, records are shared and never changed in place."""
-        by_id = self._by_id
-        latest = [by_id[key[1]] for key in self._keys]
-        by_kind: dict[str, list[JsonObject]] = {}
-        still_open = []
-        for record in latest:
-            by_kind.setdefault(record["kind"], []).append(record)
-            if record["status"] in OPEN_STATUSES:
-                still_open.append(record)
-        return CoordinationState(list(self._records), latest, dict(by_id), by_kind, still_open)
+        kinds = {kind: list(view.records) for kind, view in self._by_kind.items() if view.records}
+        return CoordinationState(
+            list(self._records), list(self._latest.records), dict(self._by_id), kinds, list(self._open.records)
+        )
 
 
 def _order_time(stamp: str) -> str:
@@ -267,9 +304,25 @@ def append_record(
     path = paths.coordination_log(wave)
     fresh = normalize_record(raw, now_iso())
     if not raw.get("id") and fresh["kind"] != "ack":
-        append_jsonl(path, fresh)  # nothing in the log can change it, so that a long log need not be read
+        with locked_log(path) as log:  # nothing in the log can change it, so that a long log need not be read
+            fresh["id"] = _id_of_place(path, fresh)
+            append_jsonl(path, fresh, lock=log)
         return fresh
     return update_log(path, lambda state: with_acknowledgements(state, raw, agents, now_iso()))[0]
+
+
+def _id_of_place(path: str, record: JsonObject) -> str:
+    """An id that no other record of the log gets: eight random digits repeat once in some ten thousand records.
+
+    The place at which a record begins is its own; multiplied by an odd number it stays so and looks like any other id.
+    """
+    try:
+        place = os.stat(path).st_size
+    except OSError:
+        place = 0
+    if place and tail(path, 1) != "\n":
+        return str(record["id"])  # behind a torn line, which is set aside first: the place is not known yet
+    return f"coord-{record['kind']}-{(place * 0x9E3779B1 + 0x7F4A7C15) & 0xFFFFFFFF:08x}"
 
 
 def update_log(path: str, decide: Callable[[CoordinationState], Sequence[Mapping[str, Any]]]) -> list[JsonObject]:
@@ -309,6 +362,8 @@ def with_acknowledgements(
 ) -> list[JsonObject]:
     """A new record and what it implies: an `ack` acknowledges the open records it depends on. Spec: COORD 3.6."""
     record = normalize_record(raw, now)
+    while not raw.get("id") and record["id"] in state.by_id:
+        record = normalize_record(raw, now)  # another eight digits
     records = [record]
     if record["kind"] == "ack":
         author = record["agentId"]
