@@ -84,6 +84,12 @@ COMMANDS: tuple[Entry, ...] = (
         "end a submitted run and its agents",
     ),
     Entry("runs", "commands.runs_cli", "runs [--all-roots] [--status <list>] [--prune] [--json]", "list the runs"),
+    Entry(
+        "autonomous",
+        "commands.autonomous_cli",
+        "autonomous [autonomous options]",
+        "run all waves of a lane through the supervisor",
+    ),
     Entry("launch", "commands.launch_cli", "launch [launcher options]", "run waves in the foreground"),
     Entry("dashboard", "commands.dashboard_cli", "dashboard [dashboard options]", "watch a wave or a launch"),
     Entry("watch", "commands.watch_cli", "watch [--wave <n>] [options]", "wait for something to happen to a wave"),
