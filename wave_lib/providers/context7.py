@@ -253,6 +253,7 @@ class _Routes:
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._settings, self._environ = settings, environ
         self.failure = ""  # why the broker was given up
+        self._dead_end: RequestError | None = None  # why nobody is left to ask
         mode = settings.context7["mode"]
         self._may_fall_back = mode == "hybrid"
         if mode == "direct":
@@ -272,10 +273,13 @@ class _Routes:
             self.current = direct_route(self._settings, self._environ)
         except WaveError as direct:
             outage = bool(getattr(error, "outage", False))
-            raise RequestError(f"broker: {error}; direct: {direct}", outage) from None
+            self._dead_end = RequestError(f"broker: {error}; direct: {direct}", outage)
+            raise self._dead_end from None
 
     def library(self, library: JsonObject, query: str, budget: Budget) -> Snippet:
         """One library's snippet. Raises RequestError."""
+        if self._dead_end is not None:
+            raise self._dead_end
         try:
             return _library_snippet(self.current, library, query, budget)
         except RequestError as error:
@@ -313,7 +317,7 @@ def _fetch(
             if error.outage:
                 break  # the next library would wait for the same failure
     if not found:
-        raise RequestError("; ".join(map(str, failures)), any(error.outage for error in failures))
+        raise RequestError("; ".join(dict.fromkeys(map(str, failures))), any(error.outage for error in failures))
     warnings = [f"the broker failed, asked directly: {routes.failure}"] if routes.failure else []
     warnings += [str(error) for error in failures]
     missing = len(selection["libraries"]) - len(found) - len(failures)

@@ -43,8 +43,8 @@ def resolve_env_value(names: Iterable[str], environ: Mapping[str, str]) -> str:
 
 def control_token_names(control: Mapping[str, Any]) -> list[str]:
     """The variables that may hold the Wave Control token, in order."""
-    names = control.get("authTokenEnvVars") or [control.get("authTokenEnvVar"), "WAVE_CONTROL_AUTH_TOKEN"]
-    return [name for name in names if name]
+    names = control.get("authTokenEnvVars")
+    return list(names or (control.get("authTokenEnvVar") or "WAVE_API_TOKEN", "WAVE_CONTROL_AUTH_TOKEN"))
 
 
 def control_token(control: Mapping[str, Any], environ: Mapping[str, str]) -> str:
