@@ -16,18 +16,13 @@ import pytest
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CORPUS = os.environ.get("WAVE_CONFORMANCE") or os.path.join(os.path.dirname(REPOSITORY), "shared", "conformance")
 DEVIATIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "deviations.json")
-NOT_YET = os.path.join(os.path.dirname(os.path.abspath(__file__)), "not_yet.json")
 PASSED = ("pass", "deviates", "refbug-same", "refbug-differs")
 
 
 def scenario_names() -> list[str]:
-    """The public scenarios of the command families that exist; `not_yet.json` names the others, with their issue."""
+    """The scenarios beside the project, if there are any."""
     folder = os.path.join(CORPUS, "scenarios")
-    if not os.path.isdir(folder):
-        return []
-    with open(NOT_YET, encoding="utf-8") as handle:
-        waiting = json.load(handle)
-    return sorted(name for name in os.listdir(folder) if name not in waiting)
+    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
 
 
 @pytest.fixture(scope="module")
