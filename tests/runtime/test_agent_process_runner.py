@@ -41,6 +41,15 @@ def test_success_writes_log_line_status_and_record(lab: Lab) -> None:
     assert log.endswith("done\n[main-wave-launcher] main_0_a1 finished with code 0\n")
 
 
+def test_a_last_line_without_end_stays_a_line_of_its_own(lab: Lab) -> None:
+    lab.run("printf '[wave-component] component=c level=l state=met'")
+    log = (lab.root / "logs" / "a1.log").read_text().splitlines()
+    assert log[-2:] == [
+        "[wave-component] component=c level=l state=met",
+        "[main-wave-launcher] main_0_a1 finished with code 0",
+    ]
+
+
 @pytest.mark.parametrize(
     ("script", "code", "reason", "disposition"),
     [

@@ -497,10 +497,15 @@ def open_log(path: str, truncate: bool = False) -> int:
 
 
 def append_text(path: str, text: str) -> None:
-    """Appends to a plain-text log in one write; no lock, no fsync: for people to read."""
+    """Appends whole lines to a plain-text log in one write; no lock, no fsync: for people to read.
+
+    They begin a new line even when the last one has no end: a marker that another program printed last, without a
+    line feed, must stay a line of its own.
+    """
     fd = open_log(path)
     try:
-        os.write(fd, text.encode("utf-8", "replace"))
+        unfinished = os.fstat(fd).st_size > 0 and tail(path, 1) != "\n"
+        os.write(fd, (("\n" if unfinished else "") + text).encode("utf-8", "replace"))
     except OSError as error:
         raise disk_error(path, error) from None
     finally:
