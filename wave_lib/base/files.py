@@ -23,7 +23,7 @@ from .errors import DiskError, StateError
 from .locks import FileLock, locked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
 _GONE = (FileNotFoundError, NotADirectoryError)
@@ -53,7 +53,8 @@ class JsonlReading(NamedTuple):
 
     `records` are the objects; `next_offset` is where the next reading goes on (smaller than the offset asked for when
     the log has shrunk: read again from 0); `torn` tells of bytes behind the last newline; `bad_lines` are whole lines
-    that are no JSON object, as (line number, text); `next_line` is the number of the line at `next_offset`.
+    that are no JSON object, as (line number, text); `next_line` is the number of the line at `next_offset`;
+    `blank_lines` are the numbers of lines with nothing in them, which are no harm.
     """
 
     records: list[dict[str, Any]]
@@ -61,6 +62,12 @@ class JsonlReading(NamedTuple):
     torn: bool
     bad_lines: list[tuple[int, str]]
     next_line: int = 1
+    blank_lines: tuple[int, ...] = ()
+
+    def record_lines(self, first_line: int = 1) -> Iterator[int]:
+        """The line numbers of `records`, in order; `first_line` as it was given to the reading."""
+        taken = {*self.blank_lines, *(line for line, _ in self.bad_lines)}
+        return (line for line in range(first_line, self.next_line) if line not in taken)
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -158,15 +165,19 @@ def read_jsonl(path: str, offset: int = 0, first_line: int = 1) -> JsonlReading:
     except OSError as error:
         raise disk_error(path, error, "read") from None
     end = data.rfind(b"\n") + 1
-    records, bad_lines, lines = _parse_lines(data[:end], first_line)
-    return JsonlReading(records, offset + end, end < len(data), bad_lines, first_line + lines)
+    records, bad_lines, blank, lines = _parse_lines(data[:end], first_line)
+    return JsonlReading(records, offset + end, end < len(data), bad_lines, first_line + lines, blank)
 
 
-def _parse_lines(data: bytes, first_line: int) -> tuple[list[dict[str, Any]], list[tuple[int, str]], int]:
+def _parse_lines(
+    data: bytes, first_line: int
+) -> tuple[list[dict[str, Any]], list[tuple[int, str]], tuple[int, ...], int]:
+    """Records, bad lines, numbers of blank lines, number of all lines."""
     records: list[dict[str, Any]] = []
     bad_lines: list[tuple[int, str]] = []
+    blank: list[int] = []
     if not data:
-        return records, bad_lines, 0
+        return records, bad_lines, (), 0
     # Only "\n" ends a line: `splitlines` would cut at U+2028 inside a string. A bad byte becomes a lone surrogate.
     lines = data[:-1].decode("utf-8", "surrogateescape").split("\n")
     decode = _decoder.raw_decode
@@ -182,7 +193,9 @@ def _parse_lines(data: bytes, first_line: int) -> tuple[list[dict[str, Any]], li
             records.append(value)
         elif line.strip():
             bad_lines.append((number, line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")))
-    return records, bad_lines, len(lines)
+        else:
+            blank.append(number)
+    return records, bad_lines, tuple(blank), len(lines)
 
 
 def _is_utf8(line: str) -> bool:

@@ -26,6 +26,7 @@ class WorkingLog:
         self.appended: list[JsonObject] = []
         self._place = dict(place)
         self.now = now
+        self._fold: CoordinationFold | None = None  # made when something is appended: rarely
 
     def extend(self, records: Iterable[JsonObject]) -> None:
         """Append whole records."""
@@ -33,7 +34,11 @@ class WorkingLog:
         if not added:
             return
         self.appended += added
-        self.state = with_records(self.state, added)
+        if self._fold is None:
+            self._fold = CoordinationFold.resume(self.state)
+        for record in added:
+            self._fold.add(record)
+        self.state = self._fold.state()
 
     def create(self, **raw: Any) -> JsonObject:
         """A new launcher record; appended unless `append=False`."""

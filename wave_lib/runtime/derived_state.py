@@ -19,7 +19,7 @@ from ..engines.derived_state import Appends, DerivedInputs, DerivedState
 from ..engines.derived_state_engine import build_derived_state
 from ..providers.corridor import read_artifact
 from ..state import telemetry_sink
-from ..state.control_plane import append_events, event_of, read_control_plane
+from ..state.control_plane import ControlPlaneLog, append_events, event_of
 from ..state.coordination_store import CoordinationLog
 from ..state.dependency_tickets import read_tickets
 from ..state.feedback_store import answer_request, create_request, read_wave_requests
@@ -49,7 +49,7 @@ class DerivedFacts(NamedTuple):
 
 
 class DerivedContext:
-    """One wave whose derived state is refreshed again and again; `log` reads only what was appended since."""
+    """One wave whose derived state is refreshed again and again; its logs read only what was appended since."""
 
     def __init__(self, paths: LanePaths, wave: Wave, bindings: RoleBindings, orchestrator_id: str = "") -> None:
         self.paths = paths
@@ -57,6 +57,7 @@ class DerivedContext:
         self.bindings = bindings
         self.orchestrator_id = orchestrator_id
         self.log = CoordinationLog(paths.coordination_log(wave.wave))
+        self.control = ControlPlaneLog(paths.control_plane_log(wave.wave))
         created = load_json_quietly(paths.docs_queue(wave.wave)).get("createdAt")
         self.docs_queue_created_at = str(created) if created else None
 
@@ -82,7 +83,7 @@ def _inputs(context: DerivedContext, facts: DerivedFacts, seed_time: str) -> Der
     paths, wave = context.paths, context.wave
     number = wave.wave
     profile = paths.profile
-    control = read_control_plane(paths, number)
+    control = context.control.refresh()
     coordination = context.log.refresh()
     agent_ids = {agent.agent_id for agent in wave.agents}
     return DerivedInputs(

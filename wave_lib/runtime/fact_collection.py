@@ -21,7 +21,7 @@ from ..definition.evals import load_benchmark_catalog
 from ..engines.facts import WaveFacts
 from ..projections import dashboard_state
 from ..projections.projection_writer import write_wave_derived_projections
-from ..state import control_plane, coordination_store, proof_registry, retry_state
+from ..state import control_plane, proof_registry, retry_state
 from ..state.agent_state import (
     build_agent_execution_summary,
     collect_summary_facts,
@@ -116,8 +116,9 @@ def collect_wave_facts(ctx: WaveContext, **sweep: Any) -> WaveFacts:
     readings = envelope_readings(ctx)
     matrix, matrix_error = load_matrix(ctx)
     catalog, catalog_error = load_catalog(ctx)
-    state = control_plane.read_control_plane(ctx.paths, ctx.number)
-    log = coordination_store.read_records(ctx.paths, ctx.number)
+    logs = wave_logs(ctx)
+    state = logs.control.refresh()
+    logs.log.refresh()
     provider = ctx.lane.profile.external_providers.get("corridor") or {}
     return WaveFacts(
         wave=wave,
@@ -137,7 +138,7 @@ def collect_wave_facts(ctx: WaveContext, **sweep: Any) -> WaveFacts:
         corridor=corridor_step.current(ctx),
         corridor_config=provider,
         contradictions=tuple(state.contradictions.values()),
-        bad_log_lines=tuple(str(line) for line in (*log.bad_lines, *state.bad_lines)),
+        bad_log_lines=tuple(str(line) for line in (*logs.log.bad_lines, *state.bad_lines)),
         auto_satisfied_stages=sweep.get("auto_satisfied_stages", ctx.auto_satisfied_stages),
         skipped_stages=sweep.get("skipped_stages", ctx.skipped_stages),
         launched_stages=sweep.get("launched_stages", ctx.launched_stages),
@@ -223,7 +224,8 @@ def load_catalog(ctx: WaveContext) -> tuple[BenchmarkCatalog | None, str | None]
 
 def refresh(ctx: WaveContext) -> None:
     """Derived state anew, its projections written, its counters on the dashboard. Spec: COORD 20, LAUNCH 16."""
-    state = control_plane.read_control_plane(ctx.paths, ctx.number)
+    logs = wave_logs(ctx)
+    state = logs.control.refresh()
     catalog, catalog_error = load_catalog(ctx)
     facts = DerivedFacts(
         attempt=ctx.attempt,
@@ -234,12 +236,17 @@ def refresh(ctx: WaveContext) -> None:
         catalog_error=catalog_error,
         ignored_gap_record_ids=ctx.ignored_gap_record_ids,
     )
-    if ctx.derived_context is None:
-        ctx.derived_context = DerivedContext(ctx.paths, ctx.wave, ctx.bindings, ctx.lane.orchestrator_id)
-    ctx.derived = refresh_derived_state(ctx.derived_context, facts)
+    ctx.derived = refresh_derived_state(logs, facts)
     write_wave_derived_projections(ctx.paths, ctx.wave, ctx.derived)
     if ctx.dashboard:
         dashboard_state.apply_derived_state(ctx.dashboard, ctx.derived)
+
+
+def wave_logs(ctx: WaveContext) -> DerivedContext:
+    """The wave's logs, of which only what is new is read. Spec: DESIGN 5 (a log of 100,000 records)."""
+    if ctx.derived_context is None:
+        ctx.derived_context = DerivedContext(ctx.paths, ctx.wave, ctx.bindings, ctx.lane.orchestrator_id)
+    return ctx.derived_context
 
 
 def executor_facts(run: AgentRun) -> JsonObject:

@@ -16,7 +16,8 @@ from ..engines.closure_engine import is_gap_record
 from ..engines.resume_plan import build_resume_plan
 from ..engines.wave_state_reducer import ReducerInputs, reduce_wave_state
 from ..projections.reducer_snapshot import comparable_gate, compute_reducer_snapshot, write_reducer_snapshot
-from ..state import control_plane, feedback_store
+from ..state import feedback_store
+from . import fact_collection
 
 if TYPE_CHECKING:
     from ..engines.facts import WaveFacts
@@ -33,7 +34,7 @@ def reduce(ctx: WaveContext, facts: WaveFacts, snapshot: GateSnapshot) -> JsonOb
         ReducerInputs(
             facts=facts,
             derived=ctx.derived,
-            control_plane=control_plane.read_control_plane(ctx.paths, ctx.number),
+            control_plane=fact_collection.wave_logs(ctx).control.refresh(),
             gates=snapshot,
             feedback=feedback_store.read_wave_requests(ctx.paths, ctx.number, [*ctx.runs]).rows,
             now=now,

@@ -22,6 +22,7 @@ from .log_access import locked_log
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from ..base.files import JsonlReading
     from ..definition.lane_paths import LanePaths
 
     JsonObject = dict[str, Any]
@@ -233,22 +234,29 @@ def read_events(paths: LanePaths, wave: int) -> LogReading:
 def read_event_file(path: str) -> LogReading:
     """Events of one log file (also of a trace's copy)."""
     reading = read_jsonl(path)
+    found = _events_of(path, reading, 1)
+    found.events.sort(key=_event_time)
+    return found
+
+
+def _events_of(path: str, reading: JsonlReading, first_line: int) -> LogReading:
+    """Events and bad lines of what was just read, in file order."""
     bad = [LogDiagnostic(path, line, "not a JSON object") for line, _ in reading.bad_lines]
-    taken = {line for line, _ in reading.bad_lines}
     events = []
-    line = 0
-    for raw in reading.records:
-        line += 1
-        while line in taken:
-            line += 1
+    for line, raw in zip(reading.record_lines(first_line), reading.records):
         try:
             event = normalize_event(raw)
             _check_state(event)
             events.append(event)
         except WaveError as error:
             bad.append(LogDiagnostic(path, line, str(error)))
-    events.sort(key=lambda event: parse_iso(event["recordedAt"]) or float("-inf"))
+    bad.sort(key=lambda found: found.line)
     return LogReading(events, bad)
+
+
+def _event_time(event: JsonObject) -> float:
+    seconds = parse_iso(event["recordedAt"])
+    return float("-inf") if seconds is None else seconds
 
 
 def _check_state(event: JsonObject) -> None:
@@ -266,37 +274,98 @@ def read_control_plane(paths: LanePaths, wave: int) -> ControlPlaneState:
 
 def materialize_events(events: Sequence[JsonObject], bad_lines: Sequence[LogDiagnostic] = ()) -> ControlPlaneState:
     """What sorted events add up to. A bad contradiction event counts as an open one. Spec: COORD 7.3, 10."""
-    merged: dict[str, dict[str, JsonObject]] = {}
+    fold = ControlPlaneFold()
     for event in events:
-        entities = merged.setdefault(event["entityType"], {})
-        previous = entities.get(event["entityId"], {"createdAt": event["recordedAt"]})
-        entities[event["entityId"]] = {
+        fold.add(event)
+    return fold.state(bad_lines)
+
+
+class ControlPlaneFold:
+    """Folds events in the order of their times; a snapshot is made anew only where an event changed its entity."""
+
+    def __init__(self) -> None:
+        self._events: list[JsonObject] = []
+        self._merged: dict[str, dict[str, JsonObject]] = {}
+        self._made: dict[str, dict[str, JsonObject]] = {kind: {} for kind in _SNAPSHOTS}
+        self._stale: dict[tuple[str, str], None] = {}
+        self._broken: dict[str, LogDiagnostic] = {}
+
+    def add(self, event: JsonObject) -> None:
+        """Fold one event that is not older than those before it."""
+        kind, entity_id = event["entityType"], event["entityId"]
+        self._events.append(event)
+        if kind not in _SNAPSHOTS:
+            return
+        entities = self._merged.setdefault(kind, {})
+        previous = entities.get(entity_id, {"createdAt": event["recordedAt"]})
+        entities[entity_id] = {
             **previous,
             **{key: value for key, value in event["data"].items() if value is not None or key not in previous},
             "updatedAt": event["data"].get("updatedAt") or event["recordedAt"],
         }
-    bad = list(bad_lines)
-    contradictions = {}
-    for entity_id, data in merged.get("contradiction", {}).items():
+        self._stale[kind, entity_id] = None
+
+    def state(self, bad_lines: Sequence[LogDiagnostic] = ()) -> ControlPlaneState:
+        """The present state, which later events leave alone."""
+        for kind, entity_id in self._stale:
+            self._made[kind][entity_id] = self._snapshot(kind, entity_id, self._merged[kind][entity_id])
+        self._stale.clear()
+        made = {kind: dict(entities) for kind, entities in self._made.items()}
+        return ControlPlaneState(
+            list(self._events),
+            made["proof_bundle"],
+            made["rerun_request"],
+            made["attempt"],
+            made["human_input"],
+            made["contradiction"],
+            made["fact"],
+            [*bad_lines, *(self._broken[key] for key in made["contradiction"] if key in self._broken)],
+        )
+
+    def _snapshot(self, kind: str, entity_id: str, data: JsonObject) -> JsonObject:
+        self._broken.pop(entity_id if kind == "contradiction" else "", None)
         try:
-            contradictions[entity_id] = normalize_contradiction({**data, "contradictionId": entity_id}, blocking=True)
-        except WaveError as error:
-            contradictions[entity_id] = {**BROKEN, "contradictionId": entity_id}
-            bad.append(LogDiagnostic(f"contradiction {entity_id}", 0, str(error)))
+            return _SNAPSHOTS[kind](entity_id, data)
+        except WaveError as error:  # only a contradiction can be refused, and then it counts as an open one
+            self._broken[entity_id] = LogDiagnostic(f"contradiction {entity_id}", 0, str(error))
+            return {**BROKEN, "contradictionId": entity_id}
 
-    def snapshots(kind: str) -> dict[str, JsonObject]:
-        return {key: _SNAPSHOTS[kind](key, data) for key, data in merged.get(kind, {}).items()}
 
-    return ControlPlaneState(
-        list(events),
-        snapshots("proof_bundle"),
-        snapshots("rerun_request"),
-        snapshots("attempt"),
-        snapshots("human_input"),
-        contradictions,
-        {key: _fact(key, data) for key, data in merged.get("fact", {}).items()},
-        bad,
-    )
+class ControlPlaneLog:
+    """Incremental reader of one log file: `refresh` reads and folds only what was appended since the last call.
+
+    A log that became shorter, or a tail with an event older than those before it, is folded again from the start.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._fold = ControlPlaneFold()
+        self._offset = 0
+        self._next_line = 1
+        self._last = float("-inf")
+        self._bad_lines: list[LogDiagnostic] = []
+        self._state: ControlPlaneState | None = None
+
+    def refresh(self) -> ControlPlaneState:
+        """The state of the log as it stands on disk now."""
+        reading = read_jsonl(self.path, self._offset, self._next_line)
+        if reading.next_offset < self._offset:
+            self.__init__(self.path)  # type: ignore[misc]
+            return self.refresh()
+        if self._state is not None and reading.next_offset == self._offset:
+            return self._state
+        found = _events_of(self.path, reading, self._next_line)
+        self._offset, self._next_line = reading.next_offset, reading.next_line
+        self._bad_lines += found.bad_lines
+        tail = sorted(found.events, key=_event_time)
+        if tail and _event_time(tail[0]) < self._last and self._state is not None:
+            tail = sorted([*self._state.events, *found.events], key=_event_time)
+            self._fold = ControlPlaneFold()
+        for event in tail:
+            self._fold.add(event)
+        self._last = _event_time(tail[-1]) if tail else self._last
+        self._state = self._fold.state(self._bad_lines)
+        return self._state
 
 
 def _bundle(entity_id: str, data: JsonObject) -> JsonObject:
@@ -377,11 +446,22 @@ def _fact(entity_id: str, data: JsonObject) -> JsonObject:
     return {**defaults, **{key: value for key, value in data.items() if value not in (None, "")}}
 
 
+def _contradiction(entity_id: str, data: JsonObject) -> JsonObject:
+    return normalize_contradiction({**data, "contradictionId": entity_id}, blocking=True)
+
+
 def _dicts(value: object) -> list[JsonObject]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-_SNAPSHOTS = {"proof_bundle": _bundle, "rerun_request": _rerun, "attempt": _attempt, "human_input": _human_input}
+_SNAPSHOTS = {
+    "proof_bundle": _bundle,
+    "rerun_request": _rerun,
+    "attempt": _attempt,
+    "human_input": _human_input,
+    "contradiction": _contradiction,
+    "fact": _fact,
+}
 
 
 # --- mirrors --------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from .log_access import locked_log
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from ..base.files import JsonlReading
     from ..definition.lane_paths import LanePaths
     from ..definition.wave_types import Agent
 
@@ -234,7 +235,7 @@ class CoordinationLog:
             return self.refresh()
         if self._state is not None and reading.next_offset == self._offset:
             return self._state
-        records, bad = parse_lines(self.path, reading.records, reading.bad_lines, self._latest_raw, self._next_line)
+        records, bad = parse_lines(self.path, reading, self._latest_raw, self._next_line)
         if self._offset:
             for record in records:
                 self._fold.add(record)
@@ -248,21 +249,12 @@ class CoordinationLog:
 
 
 def parse_lines(
-    path: str,
-    rows: Sequence[JsonObject],
-    unreadable: Sequence[tuple[int, str]],
-    previous: dict[str, JsonObject],
-    first_line: int = 1,
+    path: str, reading: JsonlReading, previous: dict[str, JsonObject], first_line: int = 1
 ) -> LogReading:
-    """Records and bad lines of rows just read; `previous` (id -> version) completes partial updates and is updated."""
-    bad = [LogDiagnostic(path, line, "not a JSON object") for line, _ in unreadable]
-    taken = {line for line, _ in unreadable}
+    """Records and bad lines of what was just read; `previous` (id -> version) completes partial updates."""
+    bad = [LogDiagnostic(path, line, "not a JSON object") for line, _ in reading.bad_lines]
     records: list[JsonObject] = []
-    line = first_line - 1
-    for raw in rows:
-        line += 1
-        while line in taken:
-            line += 1
+    for line, raw in zip(reading.record_lines(first_line), reading.records):
         if not is_normal(raw):
             try:
                 raw = normalize_record({**previous.get(str(raw.get("id")), {}), **raw}, reading=True)
@@ -271,13 +263,14 @@ def parse_lines(
                 continue
         previous[raw["id"]] = raw
         records.append(raw)
+    bad.sort(key=lambda found: found.line)
     return LogReading(records, bad)
 
 
 def read_record_file(path: str) -> LogReading:
     """All records of any file of coordination records (log, triage log, tickets); absent means empty."""
     reading = read_jsonl(path)
-    return parse_lines(path, reading.records, reading.bad_lines, {})
+    return parse_lines(path, reading, {})
 
 
 def read_records(paths: LanePaths, wave: int) -> LogReading:

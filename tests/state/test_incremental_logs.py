@@ -1,0 +1,156 @@
+"""Reading a log piece by piece adds up to the same as reading it at once: a property over generated logs.
+
+Spec: COORD 2 (bad lines, torn tails), 4, 7.3; DESIGN 5 (a long log is reduced incrementally).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from coordination_lab import at, rec
+
+from wave_lib.engines.working_log import with_records
+from wave_lib.state.control_plane import ControlPlaneLog, materialize_events, read_event_file
+from wave_lib.state.coordination_store import CoordinationLog, materialize, read_record_file, serialize_state
+
+LOGS = 700
+KINDS = ("request", "ack", "claim", "blocker", "clarification-request", "human-feedback", "decision")
+STATUSES = ("open", "acknowledged", "in_progress", "resolved", "closed", "superseded", "cancelled")
+STAMPS = ("", "yesterday", "2026-01-01T00:05:00Z", "2026-01-01T01:05:00.5+01:00")
+ENTITIES = {
+    "attempt": ("running", "completed", "failed"),
+    "rerun_request": ("active", "applied", "cleared"),
+    "proof_bundle": ("active", "superseded", "revoked"),
+    "human_input": ("pending", "answered"),
+    "contradiction": (None,),
+    "fact": (None,),
+    "agent_run": (None,),
+    "wave_run": (None,),
+}
+
+
+def stamp(rng: random.Random, step: int) -> str:
+    """Mostly later than before, at times equal, earlier, in another notation or no time at all."""
+    choice = rng.random()
+    if choice < 0.7:
+        return at(step)
+    return at(rng.randrange(60)) if choice < 0.9 else rng.choice(STAMPS)
+
+
+def record_line(rng: random.Random, step: int) -> str:
+    """A new record, a next version, or an update that names only what changes."""
+    whole = rec(
+        id=f"r{rng.randrange(8)}",
+        kind=rng.choice(KINDS),
+        status=rng.choice(STATUSES),
+        agentId=rng.choice(["A1", "A2"]),
+        summary=f"step {step}",
+        createdAt=at(step),
+    )
+    whole["updatedAt"] = stamp(rng, step)
+    if rng.random() < 0.2:
+        keys = ["id", "status", "updatedAt", *rng.sample(sorted(whole), 3)]
+        whole = {key: whole[key] for key in keys}
+    return json.dumps(whole)
+
+
+def event_line(rng: random.Random, step: int) -> str:
+    """A control-plane event; some contradictions are not readable as such."""
+    kind = rng.choice(sorted(ENTITIES))
+    data: dict[str, Any] = {"agentId": "A1", "note": step, "attemptNumber": rng.randrange(4)}
+    state = rng.choice(ENTITIES[kind])
+    if state:
+        data["state"] = rng.choice([state, state, state, "nonsense"])
+    if kind == "contradiction":
+        data.update(severity=rng.choice(["blocking", "high", "odd"]), status=rng.choice(["detected", "resolved"]))
+    event = {
+        "lane": "main",
+        "wave": 0,
+        "entityType": kind,
+        "entityId": f"{kind}-{rng.randrange(3)}",
+        "action": "changed",
+        "id": f"e{step}",
+        "recordedAt": stamp(rng, step),
+        "data": data,
+    }
+    return json.dumps(event)
+
+
+def written(rng: random.Random, make: Any) -> bytes:
+    """A log with good lines, bad lines, and perhaps a torn tail."""
+    lines = []
+    for step in range(rng.randrange(1, 24)):
+        choice = rng.random()
+        bad = rng.choice(["not json", "[1, 2]", "{}", '{"id": "r1", "kind": "odd"}', "", "\ufffd"])
+        lines.append(bad if choice < 0.08 else make(rng, step))
+    return "\n".join(lines).encode() + rng.choice([b"\n", b"\n", b"\n", b""])
+
+
+def pieces(rng: random.Random, data: bytes) -> list[bytes]:
+    """The bytes in a few pieces, cut anywhere: in the middle of a line or of a letter too."""
+    cuts = sorted(rng.randrange(len(data) + 1) for _ in range(rng.randrange(5)))
+    return [data[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(data)])]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_coordination_log_read_in_pieces(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    for number in range(LOGS):
+        path = tmp_path / f"{number}.jsonl"
+        log = CoordinationLog(str(path))
+        for piece in pieces(rng, written(rng, record_line)):
+            with path.open("ab") as file:
+                file.write(piece)
+            earlier = log.refresh()
+            kept = json.dumps(serialize_state(earlier))
+            cold = read_record_file(str(path))
+            assert serialize_state(log.refresh()) == serialize_state(materialize(cold.records)), path.read_bytes()
+            assert log.bad_lines == cold.bad_lines
+            assert json.dumps(serialize_state(earlier)) == kept
+        path.unlink()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_control_plane_log_read_in_pieces(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    for number in range(LOGS):
+        path = tmp_path / f"{number}.jsonl"
+        log = ControlPlaneLog(str(path))
+        for piece in pieces(rng, written(rng, event_line)):
+            with path.open("ab") as file:
+                file.write(piece)
+            state = log.refresh()
+            cold = read_event_file(str(path))
+            whole = materialize_events(cold.events, cold.bad_lines)
+            assert state._replace(bad_lines=[]) == whole._replace(bad_lines=[]), path.read_bytes()
+            assert sorted(map(str, state.bad_lines)) == sorted(map(str, whole.bad_lines))
+            assert [*state.attempts] == [*whole.attempts] and [*state.contradictions] == [*whole.contradictions]
+        path.unlink()
+
+
+def test_a_log_that_became_shorter_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    coordination, control = CoordinationLog(str(path)), ControlPlaneLog(str(path))
+    rng = random.Random(3)
+    path.write_text("".join(record_line(rng, step) + "\n" for step in range(9)))
+    assert len(coordination.refresh().records) > 1
+    control.refresh()
+    path.write_text(json.dumps(rec(id="only", kind="claim")) + "\n")
+    assert [*coordination.refresh().by_id] == ["only"]
+    assert control.refresh().events == []
+    path.unlink()
+    assert coordination.refresh().latest == []
+
+
+def test_records_added_in_memory_are_as_if_read_back() -> None:
+    rng = random.Random(4)
+    for _ in range(500):
+        made = [json.loads(record_line(rng, step)) for step in range(12)]
+        rows = [row for row in made if len(row) > 6]
+        cut = rng.randrange(len(rows) + 1)
+        grown = with_records(materialize(rows[:cut]), rows[cut:])
+        assert serialize_state(grown) == serialize_state(materialize(rows))
