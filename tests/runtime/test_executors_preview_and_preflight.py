@@ -121,6 +121,11 @@ def test_preflight_failures(profile: LaneProfile, tmp_path: Path, monkeypatch: p
     nothing = wave_of(agent("A1", "codex", profile, fallbacks=["claude"]))
     with pytest.raises(WaveError, match=r"Agent A1 has no available executor command .* \(codex -> claude\)"):
         preflight_wave(nothing, profile, str(tmp_path), available=lambda name: False)
+    (tmp_path / "mine.sh").write_text("true\n")
+    for program, reason in (("./mine.sh", "is not executable"), ("./nope", "does not exist"), ("nope", "not on PATH")):
+        own = agent("A1", "command", profile, command={"argv": [program]})
+        with pytest.raises(WaveError, match=f"{program} is {reason}|{program} {reason}"):
+            preflight_wave(wave_of(own), profile, str(tmp_path))
     bypass = wave_of(agent("A1", "claude", profile))
     with pytest.raises(WaveError) as caught:
         preflight_wave(bypass, profile, str(tmp_path), available=lambda name: True, user_id=0)

@@ -11,6 +11,7 @@ import json
 from typing import Any, Callable, NamedTuple
 
 from ..base.errors import ConfigError
+from ..base.text import nearest
 from .command_template import PROMPT_TRANSPORTS, check_template, placeholders_in
 from .executor_schema import EFFORTS, SANDBOXES
 from .lane_profile import EXECUTOR_MODES
@@ -172,7 +173,10 @@ def parse_executor(source: Source, section: Section | None, findings: Findings, 
     for written, (line, raw) in entries.items():
         key = EXECUTOR_KEYS.get(written)
         if key is None:
-            findings.error(line, f'{label} key "{written}" is unknown (unsupported)')
+            meant = nearest(written, EXECUTOR_KEYS, 4)
+            findings.error(
+                line, f'{label} key "{written}" is unknown' + (f' (did you mean "{meant}"?)' if meant else "")
+            )
             continue
         try:
             value = key.read(raw, f"{label} {written}")

@@ -121,7 +121,7 @@ def preflight_wave(
     for agent in wave.agents:
         resolved = agent.executor_resolved or {}
         if not is_there(executor_command(resolved["id"], resolved, profile)):
-            wave = _switched(wave, agent, profile, is_there)
+            wave = _switched(wave, agent, profile, root, is_there)
             switched.append(agent.agent_id)
         moved = wave.agent(agent.agent_id)
         assert moved is not None
@@ -144,7 +144,9 @@ def _check_mix(wave: Wave, profile: LaneProfile) -> None:
         )
 
 
-def _switched(wave: Wave, agent: Agent, profile: LaneProfile, is_there: Callable[[str | None], bool]) -> Wave:
+def _switched(
+    wave: Wave, agent: Agent, profile: LaneProfile, root: str, is_there: Callable[[str | None], bool]
+) -> Wave:
     resolved = agent.executor_resolved or {}
     chain = fallback_chain(resolved)
     for candidate in chain:
@@ -154,12 +156,30 @@ def _switched(wave: Wave, agent: Agent, profile: LaneProfile, is_there: Callable
         changed = wave._replace(agents=tuple(moved if each is agent else each for each in wave.agents))
         if validate_runtime_mix(changed, profile).ok:
             return changed
-    shown = " -> ".join(dict.fromkeys([resolved["id"], *chain]))
+    ids = list(dict.fromkeys([resolved["id"], *chain]))
+    missing = dict.fromkeys(_what_is_missing(executor_command(each, resolved, profile), root, is_there) for each in ids)
     raise WaveError(
-        f"Agent {agent.agent_id} has no available executor command in its configured chain ({shown})",
+        f"Agent {agent.agent_id} has no available executor command in its configured chain ({' -> '.join(ids)}): "
+        + ", ".join(filter(None, missing)),
         where=wave.file,
-        remedy="install the command, or set executors.<id>.command in wave.config.json",
+        remedy="install one of them, or name another program in wave.config.json (executors.<id>.command, "
+        "executors.command.argv)",
     )
+
+
+def _what_is_missing(command: str | None, root: str, is_there: Callable[[str | None], bool]) -> str:
+    """Why a program cannot be used, in a few words; empty when it can, and only the runtime mix forbids it."""
+    if is_there(command) or command is None:
+        return ""
+    program = command_words(command, root)[0]
+    if not program:
+        return "executors.command.argv is empty"
+    if "/" not in program:
+        return f"{program} is not on PATH"
+    path = os.path.join(root, program)
+    if os.path.isdir(path):
+        return f"{program} is a folder"
+    return f"{program} is not executable" if os.path.exists(path) else f"{program} does not exist"
 
 
 def _agent_checks(agent: Agent, root: str, user_id: int) -> list[str]:
