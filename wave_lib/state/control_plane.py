@@ -17,7 +17,7 @@ from ..base.timestamps import now_iso, parse_iso
 from . import telemetry_sink
 from .contradiction_entity import BROKEN, is_unresolved, normalize_contradiction
 from .coordination_records import LogDiagnostic, parse_flag, parse_int, string_list, text
-from .log_access import locked_log
+from .log_access import collector_paused, locked_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -348,10 +348,14 @@ class ControlPlaneLog:
 
     def refresh(self) -> ControlPlaneState:
         """The state of the log as it stands on disk now."""
+        with collector_paused():
+            return self._refresh()
+
+    def _refresh(self) -> ControlPlaneState:
         reading = read_jsonl(self.path, self._offset, self._next_line)
         if reading.next_offset < self._offset:
             self.__init__(self.path)  # type: ignore[misc]
-            return self.refresh()
+            return self._refresh()
         if self._state is not None and reading.next_offset == self._offset:
             return self._state
         found = _events_of(self.path, reading, self._next_line)

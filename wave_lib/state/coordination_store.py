@@ -24,7 +24,7 @@ from .coordination_records import (
     normalize_record,
     updated_record,
 )
-from .log_access import locked_log
+from .log_access import collector_paused, locked_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -229,10 +229,14 @@ class CoordinationLog:
 
     def refresh(self) -> CoordinationState:
         """The state of the log as it stands on disk now."""
+        with collector_paused():
+            return self._refresh()
+
+    def _refresh(self) -> CoordinationState:
         reading = read_jsonl(self.path, self._offset, self._next_line)
         if reading.next_offset < self._offset:
             self.__init__(self.path)  # type: ignore[misc]
-            return self.refresh()
+            return self._refresh()
         if self._state is not None and reading.next_offset == self._offset:
             return self._state
         records, bad = parse_lines(self.path, reading, self._latest_raw, self._next_line)
