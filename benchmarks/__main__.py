@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from . import supervisor
 from .workspace import make_workspace
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -154,11 +155,17 @@ def _resident(pid: str) -> float:
         return 0.0
 
 
+def supervised(folder: str) -> list[Row]:
+    """Short clients, the wake-up of `wait`, an idle supervisor, ten thousand finished runs."""
+    return [Row(*row) for row in supervisor.rows(folder)]
+
+
 BENCHMARKS: dict[str, Callable[[str], list[Row]]] = {
     "start-up": start_up,
     "small-wave": small_wave,
     "wide-wave": wide_wave,
     "many-waves": many_waves,
+    "supervisor": supervised,
 }
 
 

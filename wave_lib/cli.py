@@ -8,6 +8,7 @@ Spec: WORK 1.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -123,16 +124,23 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("launcher-wrapper", "runtime.launcher_wrapper", "launcher-wrapper …", "sees one launcher to its end", True),
     Entry("agent-runner", "runtime.agent_process_runner", "agent-runner <payload>", "sees one agent to its end", True),
 )
+_SHORT_LIVED = ("status", "submit")
+"""Clients that a sandbox calls again and again: everything counts that they do besides their work."""
 _ALIASES = {"-h": "help", "--help": "help", "-V": "version", "--version": "version"}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command line; returns its exit code. Prints every error as one `[wave]` line on stderr."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    short = argv is None and arguments[:1] and arguments[0] in _SHORT_LIVED
+    if short:
+        gc.disable()
     standard_streams.complete()
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()
+        if short:
+            os._exit(code)  # the interpreter's tidying up would take longer than the command itself
         return code
     except WaveError as error:
         standard_streams.say_error(f"[wave] {error}")

@@ -103,6 +103,12 @@ def read_lease(path: str) -> dict[str, Any] | None:
     return None
 
 
+def lease_is_fresh(record: dict[str, Any]) -> bool:
+    """Whether the text promises more time. Stamps of one form are compared as texts, which costs a client nothing."""
+    expires = record.get("leaseExpiresAt")
+    return isinstance(expires, str) and expires > now_iso()
+
+
 def _write(fd: int, record: dict[str, Any]) -> None:
     line = json.dumps(record, ensure_ascii=True).encode()
     if len(line) >= _SIZE:

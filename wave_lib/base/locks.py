@@ -7,7 +7,6 @@ takes over: owner records with process identity, after one warning.
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import errno
 import fcntl
@@ -18,8 +17,6 @@ from typing import TYPE_CHECKING
 from .errors import DiskError, LockHeldError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .owner_files import Owner
 
 UNSUPPORTED = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
@@ -126,8 +123,10 @@ def _wait_in_line(path: str, deadline: float | None) -> FileLock | None:
     granted, left = threading.Event(), False
 
     def wait() -> None:
-        with contextlib.suppress(OSError):  # then whoever waits finds no lock and looks for itself
+        try:
             fcntl.flock(fd, fcntl.LOCK_EX)
+        except OSError:  # noqa: SIM105 - whoever waits then finds no lock and looks for itself
+            pass
         with decided:
             granted.set()
             if left:
@@ -185,27 +184,34 @@ def held(path: str) -> bool:
     return state is LockState.HELD
 
 
-@contextlib.contextmanager
-def locked(path: str, timeout: float = 5.0, shown: str = "", guarded: str = "") -> Iterator[FileLock]:
+class locked:  # noqa: N801 - used like a function; a generator would make every client load contextlib
     """Holds the lock for a block. Raises LockHeldError after `timeout` seconds; `shown` is the path for people.
 
     While the `guarded` file keeps changing, others are being served and nobody is stuck: then the wait goes on for up
     to a minute, so that a crowd of writers costs time and never a record.
     """
-    patience = time.monotonic() + _CROWD_PATIENCE_SECONDS
-    before = _changes_of(guarded)
-    lock = take(path, blocking=True, timeout=timeout)
-    while lock is None and guarded and time.monotonic() < patience and before != _changes_of(guarded):
-        before = _changes_of(guarded)
-        lock = take(path, blocking=True, timeout=timeout)
-    if lock is None:
-        raise LockHeldError(
-            f"Timed out waiting for lock {shown or path}", remedy="another wave command is using it; try again"
-        )
-    try:
-        yield lock
-    finally:
-        lock.close()
+
+    def __init__(self, path: str, timeout: float = 5.0, shown: str = "", guarded: str = "") -> None:
+        self._path, self._timeout, self._shown, self._guarded = path, timeout, shown or path, guarded
+        self._lock: FileLock | None = None
+
+    def __enter__(self) -> FileLock:
+        patience = time.monotonic() + _CROWD_PATIENCE_SECONDS
+        before = _changes_of(self._guarded)
+        lock = take(self._path, blocking=True, timeout=self._timeout)
+        while lock is None and self._guarded and time.monotonic() < patience and before != _changes_of(self._guarded):
+            before = _changes_of(self._guarded)
+            lock = take(self._path, blocking=True, timeout=self._timeout)
+        if lock is None:
+            raise LockHeldError(
+                f"Timed out waiting for lock {self._shown}", remedy="another wave command is using it; try again"
+            )
+        self._lock = lock
+        return lock
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
 
 
 def _changes_of(path: str) -> tuple[int, int] | None:

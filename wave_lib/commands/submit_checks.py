@@ -7,7 +7,7 @@ of the files it rests on, so that the next submission of the same lane only comp
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..base.errors import WaveError
 from ..base.files import Outcome, read_json, write_json
@@ -20,15 +20,14 @@ if TYPE_CHECKING:
 _CACHE_VERSION = 1
 
 
-class Checked(NamedTuple):
+class Checked:
     """A sound launch. `waves` are the numbers in its range; `complete` says that `--auto-next` has nothing to do."""
 
-    paths: SupervisorPaths
-    project: str
-    lane: str
-    adhoc_run: str | None
-    waves: tuple[int, ...]
-    complete: bool = False
+    def __init__(
+        self, paths: SupervisorPaths, project: str, lane: str, adhoc_run: str | None, waves: tuple[int, ...]
+    ) -> None:
+        self.paths, self.project, self.lane, self.adhoc_run, self.waves = paths, project, lane, adhoc_run, waves
+        self.complete = False
 
 
 class InvalidRequest(WaveError):
@@ -56,7 +55,8 @@ def _thoroughly(root: str, options: LauncherOptions) -> Checked:
     numbers = [wave.wave for wave in parsed.waves]
     checked = Checked(paths, lane.project_id, lane.lane, lane.run_id, _selected(numbers, options))
     if options.auto_next:
-        return checked._replace(complete=_all_complete(lane, numbers, options))
+        checked.complete = _all_complete(lane, numbers, options)
+        return checked
     if not checked.waves:
         end = "last" if options.end_wave is None else options.end_wave
         raise InvalidRequest(f"No waves available for range start={options.start_wave or 0}, end={end}")

@@ -79,6 +79,7 @@ class Supervisor:
         self._clocks = (time.time(), time.monotonic())
         self._storage_pause = 0.0
         self._wake_fd: int | None = None
+        self._wake_fds: list[int] = []
         self._turn_timer: Any = None
         self._adopted = False
 
@@ -104,8 +105,8 @@ class Supervisor:
                 self.reason = "fenced"
                 return int(ExitCode.FENCED)
             finally:
-                if self._wake_fd is not None:
-                    os.close(self._wake_fd)
+                for fd in self._wake_fds:
+                    os.close(fd)
                 self.lease.lock.close()
 
     def _listen(self) -> None:
@@ -117,8 +118,9 @@ class Supervisor:
         for number in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
             self.loop.on_signal(number, lambda: None)
         if make_fifo(self.paths.wake):
-            self._wake_fd = os.open(self.paths.wake, os.O_RDWR | os.O_NONBLOCK)  # both ends: never at end of file
-            self.loop.watch_fd(self._wake_fd, self._woken)
+            self._wake_fd = os.open(self.paths.wake, os.O_RDONLY | os.O_NONBLOCK)
+            self._wake_fds = [self._wake_fd, os.open(self.paths.wake, os.O_WRONLY | os.O_NONBLOCK)]
+            self.loop.watch_fd(self._wake_fd, self._woken)  # with a writer of our own it is never at end of file
 
     def _woken(self) -> None:
         try:

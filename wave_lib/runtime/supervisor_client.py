@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from ..base.lease import read_lease
+from ..base.lease import lease_is_fresh, read_lease
 from ..base.locks import held
-from ..base.timestamps import parse_iso
 
 if TYPE_CHECKING:
     from typing import Any
@@ -25,13 +24,11 @@ if TYPE_CHECKING:
 _READY_SECONDS = 2.0
 
 
-class Reached(NamedTuple):
+class Reached:
     """`state` is `running`, `started`, `unavailable` or `skipped`; `problem` says why it is unavailable."""
 
-    state: str
-    pid: int | None = None
-    supervisor_id: str | None = None
-    problem: str = ""
+    def __init__(self, state: str, pid: int | None = None, supervisor_id: str | None = None, problem: str = "") -> None:
+        self.state, self.pid, self.supervisor_id, self.problem = state, pid, supervisor_id, problem
 
     def to_json(self) -> dict[str, Any]:
         """As output shows it."""
@@ -41,7 +38,7 @@ class Reached(NamedTuple):
 def reach_supervisor(paths: SupervisorPaths, project: str, lane: str, adhoc_run: str | None) -> Reached:
     """Wake the supervisor of a root or start one; never raises."""
     lease = read_lease(paths.lock) or {}
-    if held(paths.lock) and _fresh(lease):
+    if held(paths.lock) and lease_is_fresh(lease):
         wake(paths.wake)
         return Reached("running", lease.get("pid"), lease.get("supervisorId"))
     return start_daemon(paths, project, lane, adhoc_run)
@@ -121,10 +118,3 @@ def _wait_ready(paths: SupervisorPaths, ready: int, pid: int) -> Reached:
     if line is None:
         return Reached("started", pid)
     return Reached("unavailable", problem=f"the supervisor ended at once; see {paths.rel(paths.log)}")
-
-
-def _fresh(lease: dict[str, Any]) -> bool:
-    import time
-
-    expires = parse_iso(lease.get("leaseExpiresAt"))
-    return expires is not None and expires > time.time()

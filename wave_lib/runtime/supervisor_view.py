@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..base.lease import read_lease
+from ..base.lease import lease_is_fresh, read_lease
 from ..base.locks import held
-from ..base.timestamps import now_iso, parse_iso
+from ..base.timestamps import now_iso
 from ..state.supervisor_state import queue_order, read_object, read_state, rebuilt_state, recent_states
 
 if TYPE_CHECKING:
@@ -53,15 +53,13 @@ def read_daemon(paths: SupervisorPaths) -> Daemon:
         return Daemon("active", lease)
     if not lease:
         return Daemon("absent", {})
-    import time
-
+    if lease.get("state") != "active" or not lease_is_fresh(lease):
+        return Daemon("stopped", lease)
     from ..base.process_identity import Alive, Identity, check
 
     identity = Identity.from_json(lease.get("identity"))
-    expires = parse_iso(lease.get("leaseExpiresAt"))
-    elsewhere = lease.get("state") == "active" and identity is not None and check(identity) is Alive.UNKNOWN
-    fresh = expires is not None and expires > time.time()
-    return Daemon("foreign" if elsewhere and fresh else "stopped", lease)
+    elsewhere = identity is not None and check(identity) is Alive.UNKNOWN
+    return Daemon("foreign" if elsewhere else "stopped", lease)
 
 
 class View:
