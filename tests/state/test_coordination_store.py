@@ -95,6 +95,8 @@ def test_torn_and_bad_lines(tmp_path: Path) -> None:
     reading = read_records(paths, 0)
     assert [record["summary"] for record in reading.records] == ["one"]
     assert [bad.line for bad in reading.bad_lines] == [2, 3]
+    first = reading.bad_lines[0]
+    assert str(first) == f"{first.path}:2: {first.reason}"  # people read it as the detail of a gate
     append_record(paths, 0, {"kind": "claim", "agentId": "A1", "summary": "two"})
     assert [record["summary"] for record in read_records(paths, 0).records] == ["one", "two"]
     assert Path(str(log) + ".torn").read_text(encoding="utf-8").startswith('{"half":')

@@ -107,6 +107,9 @@ class LogDiagnostic(NamedTuple):
     line: int
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.reason}"
+
     def to_json(self) -> JsonObject:
         """`{path, line, reason}`."""
         return {"path": self.path, "line": self.line, "reason": self.reason}
