@@ -21,7 +21,9 @@ from wave_lib.state import control_plane, coordination_store, feedback_store, te
 ENV = {"WAVE_API_TOKEN": "wave-token-123"}
 
 
-def telemetry(root: Path, endpoint: str | None = None, environ: dict[str, str] | None = None, **control: Any) -> Telemetry:
+def telemetry(
+    root: Path, endpoint: str | None = None, environ: dict[str, str] | None = None, **control: Any
+) -> Telemetry:
     block = {**control, **({"endpoint": endpoint} if endpoint else {})}
     return Telemetry(lane_paths(root, waveControl=block), "orch-1", ENV if environ is None else environ)
 

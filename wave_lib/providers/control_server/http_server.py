@@ -186,6 +186,7 @@ class Handler(BaseHTTPRequestHandler):
         """Errors that the library finds, such as a malformed request line, in our shape."""
         self.close_connection = True
         self._body_left = 0
+        self.request_version = "HTTP/1.1"  # a malformed line passes for HTTP/0.9, whose answers have no status
         word = "not-implemented" if code == 501 else "request-too-large" if code in (414, 431) else "invalid-query"
         error = ApiError(word, "The request is malformed." if code < 500 else "This method does not exist here.")
         error.status = code if 400 <= code <= 599 and code != 501 else error.status
