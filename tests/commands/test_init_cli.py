@@ -38,6 +38,18 @@ def test_json_is_one_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert ".gitignore lacks: .tmp/" in said.err
 
 
+def test_the_ignore_entries_can_be_added_afterwards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ignore = tmp_path / ".gitignore"
+    ignore.write_text("*.o\n")
+    assert main(["init"]) == 0
+    assert "(--write-gitignore adds them)" in capsys.readouterr().err and ignore.read_text() == "*.o\n"
+    assert main(["init", "--write-gitignore"]) == 0
+    assert capsys.readouterr().err == ""
+    text = ignore.read_text()
+    assert text.startswith("*.o\n# Wave") and ".tmp/\n.wave/\n" in text
+    assert main(["init", "--write-gitignore"]) == 0 and ignore.read_text() == text
+
+
 @pytest.mark.parametrize(
     ("argv", "text"), [(["--bogus"], "Unknown argument: --bogus"), (["--adopt-existing", "--seed-missing"], "exclude")]
 )

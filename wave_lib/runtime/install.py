@@ -90,6 +90,9 @@ def initialize(root: str, mode: str = FRESH, *, write_gitignore: bool = False, d
     """
     known = read_install_state(root)
     if known is not None and mode != SEED:
+        if write_gitignore:
+            _check_targets(root, [".gitignore"])
+            _Made(root, durable).gitignore(append=True)
         return Initialized(ALREADY, [], list(known.get("adoptedFiles") or []), known, ignores_missing_in(root))
     starter = starter_files()
     _check_targets(root, [*starter, STATE_FILE, f"{HISTORY_FOLDER}/x", ".gitignore"])
