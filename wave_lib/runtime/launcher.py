@@ -56,7 +56,7 @@ def launch(options: LauncherOptions, root: str) -> int:
         try:
             _listen_to_signals(lane)
             _prepare_tree(lane)
-            return _run(lane)
+            code = _run(lane)
         except Interrupted as interrupt:
             code = _interrupted(lane, interrupt)
         except BaseException as error:
@@ -65,6 +65,7 @@ def launch(options: LauncherOptions, root: str) -> int:
         finally:
             terminals.close_lane(lane)
             lock.release()
+    telemetry_step.finish(lane)
     if code < 0:  # a shutdown, not a cancellation: end by the signal, so that the supervisor knows (LAUNCH 7.9)
         os.kill(os.getpid(), -code)
     return code

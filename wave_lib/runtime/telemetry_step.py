@@ -71,6 +71,14 @@ def send(ctx: WaveContext, action: str) -> None:
         _send(_spool(ctx))
 
 
+def finish(lane: LaneRun) -> None:
+    """The launch is over: send what came after its last wave; not when it was stopped by a signal."""
+    if lane.interrupt is None and not lane.options.dry_run:
+        from ..providers.wave_control_client import Telemetry
+
+        _send(Telemetry(lane.paths, lane.orchestrator_id))
+
+
 def _spool(ctx: WaveContext) -> Telemetry:
     from ..providers.wave_control_client import Telemetry
 
