@@ -19,6 +19,10 @@ from wave_lib.base.processes import group_alive
 from wave_lib.base.timestamps import parse_iso
 
 Make = Callable[..., SupervisorLab]
+KILL_LAUNCHER = (
+    r"""kill -9 $(sed -n 's/.*"launcherPid": \([0-9]*\).*/\1/p' .tmp/*/supervisor/runs/*/launcher-process.json)"""
+    "\n"
+)
 
 
 @pytest.fixture
@@ -82,9 +86,9 @@ def test_a_killed_supervisor_is_succeeded_and_nothing_is_started_again(lab: Make
     first.kill()
     first.wait()
     work.owned()
-    wait_until(lambda: "daemon-adopted" in work.observations(run), what="adoption")
-    state = work.recorded(run)
-    assert (state["launcherPid"], state["supervisorEpoch"]) == (pid, 2)
+    wait_until(lambda: work.recorded(run)["supervisorEpoch"] == 2, what="adoption")
+    assert work.recorded(run)["launcherPid"] == pid
+    assert "daemon-adopted" in work.observations(run)
     gate.write_text("go\n")
     assert work.finished(run)["status"] == "completed"
     assert work.starts() == ["A0 0", "A1 0"]
@@ -154,6 +158,27 @@ def test_a_launcher_that_makes_no_progress_is_given_up(lab: Make) -> None:
     assert (view["status"], view["terminalDisposition"]) == ("failed", "launcher-lost-before-status")
     assert view["exitCode"] is None
     assert work.of("wait", run).returncode == 1
+
+
+def test_success_is_inferred_when_no_resume_is_left(lab: Make) -> None:
+    """SUP 9.3 row 16: every agent of the last wave succeeded, the gates pass, and nobody was there to say so."""
+    work = lab(supervisor={"resumeLimit": 0})
+    work.script("A0", KILL_LAUNCHER + (work.root / "agents/A0.sh").read_text())
+    run = work.submit()
+    work.owned()
+    view = work.finished(run)
+    assert (view["status"], view["recoveryState"]) == ("completed", "recovered-from-runtime-facts")
+    assert (work.starts(), view["launchGeneration"]) == (["A0 0", "A1 0"], 1)
+    entry = work.state("run-state.json")["waves"]["0"]
+    assert (entry["currentState"], entry["lastEvidence"]["supervisorRunId"]) == ("completed", run)
+
+
+def test_nothing_is_inferred_when_a_gate_fails(lab: Make) -> None:
+    work = lab(supervisor={"resumeLimit": 0})
+    work.script("A0", KILL_LAUNCHER + work.echo("nothing that counts"))
+    run = work.submit()
+    work.owned()
+    assert work.finished(run)["terminalDisposition"] == "launcher-lost-before-status"
 
 
 def _adopting(work: SupervisorLab, run: str, generation: int) -> bool:

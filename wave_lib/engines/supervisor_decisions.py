@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 LANE_BUSY = 32
 CANCELLED_CODE = 130
+GIVEN_UP_ROW = 18
 
 
 class Act(enum.Enum):

@@ -97,11 +97,13 @@ def run_view(paths: SupervisorPaths, run: RunPaths) -> View | None:
     if state["status"] in ("completed", "failed"):
         return View(_finished(state, daemon), None, daemon)
     # What follows is needed for runs that are not over only; a client that asks for others does not load it.
-    from ..engines.supervisor_decisions import decide
+    from ..engines.supervisor_decisions import GIVEN_UP_ROW, decide
     from .supervisor_facts import observe, published
 
     seen = observe(paths, run, state, request, published(daemon.lease))
     decision = decide(seen.facts)
+    if decision.row == GIVEN_UP_ROW:  # only a supervisor gives a run up, for it may still find it complete (SUP 10.5 b)
+        decision = decide(seen.facts._replace(budget=True))._replace(resume_action=None)
     shown = decided_state(state, decision, seen, request)
     return View(_document(paths, shown, state, daemon, seen, decision), seen, daemon)
 
