@@ -153,6 +153,10 @@ def main(argv: list[str] | None = None) -> int:
         # Whoever read our output has left: nothing is wrong, and the interpreter must not complain at exit either.
         standard_streams.drop(sys.stdout)
         return int(ExitCode.DONE)
+    except UnicodeEncodeError as error:
+        where = error.object[max(error.start - 60, 0) : error.end + 20].strip()
+        standard_streams.say_error(f"[wave] {ascii(where)}: not UTF-8; rename the file or folder")
+        return int(ExitCode.FAILED)
     except Exception as error:  # the last line of defence: one line for people, the rest on request
         if os.environ.get("WAVE_DEBUG") == "1":
             raise

@@ -49,6 +49,16 @@ def test_a_run_goes_on_when_its_output_goes_nowhere(tmp_path: Path) -> None:
     assert '"completedWaves": [\n    0\n  ]' in (tmp_path / "kept/.tmp/main-wave-launcher/run-state.json").read_text()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="such names are possible on Linux only")
+def test_a_folder_whose_name_is_not_utf8_is_one_line(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)
+    assert subprocess.run([*WAVE, "init"], cwd=folder, capture_output=True, timeout=60).returncode == 0
+    done = subprocess.run([*WAVE, "launch", "--dry-run"], cwd=folder, capture_output=True, timeout=60)
+    assert done.returncode == 1 and b"unexpected" not in done.stderr
+    assert b"caf\\udce9" in done.stderr.splitlines()[-1] and b"rename" in done.stderr
+
+
 def test_a_stream_that_knows_only_ascii_shows_the_rest_escaped(tmp_path: Path) -> None:
     done = shell('"$@" demo --keep "ü ✓"', tmp_path, PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")

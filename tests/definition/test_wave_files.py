@@ -286,6 +286,12 @@ def test_undecodable_files_name_the_line(lab: Lab) -> None:
     assert "not UTF-8" in str(error) and error.line == QA.count("\n") + 2
 
 
+def test_a_nul_character_is_an_error_with_its_line(lab: Lab) -> None:
+    lab.wave_file("").write_text(wave(agent()).replace("src/", "s\0rc/", 1))
+    error = str(parse_wave_files(lab.paths).errors[0])
+    assert "NUL character" in error and "wave-0.md:" in error
+
+
 def test_thousands_of_headings_cost_no_more_than_their_number(lab: Lab) -> None:
     noise = "### Note\n\n- a: b\n\n" * 100_000  # a search per heading would take minutes
     assert [item.agent_id for item in lab.parse_file(wave(agent()) + noise).agents] == ["A0", "A1"]

@@ -148,6 +148,9 @@ def _parse_file(path: str, roles: Roles, root: str, standing_prompts: dict[str, 
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise WaveFileError(file, [Problem("grammar", "the file is not UTF-8", file, line)]) from None
+    if "\0" in text:  # no path, no argument of a program can hold one
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise WaveFileError(file, [Problem("grammar", "the file holds a NUL character; remove it", file, line)])
     return _parse_text(text, number, file, roles, root, standing_prompts)
 
 

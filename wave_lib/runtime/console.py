@@ -23,7 +23,7 @@ class Console:
     def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
         self._out = out or sys.stdout
         self._err = err or sys.stderr
-        self._terminal = is_terminal(self._out)
+        self._terminal = is_terminal(self._out) and os.environ.get("TERM") != "dumb"
         self._style = Style.of(self._out, os.environ)
         self._live = ""
 
