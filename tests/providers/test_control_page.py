@@ -59,9 +59,9 @@ def test_the_page_shows_runs_gates_and_findings_as_text(lab: ControlLab, browser
     assert "A1" in browser.evaluate("document.getElementById('agents').innerText")
     assert browser.evaluate("document.title") == "Wave Control"
     assert browser.evaluate("document.images.length") == 0
-    if os.environ.get("WAVE_SCREENSHOT"):
+    if os.environ.get("PAGE_SCREENSHOT"):
         data = browser.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
-        Path(os.environ["WAVE_SCREENSHOT"]).write_bytes(base64.b64decode(data))
+        Path(os.environ["PAGE_SCREENSHOT"]).write_bytes(base64.b64decode(data))
 
 
 def test_the_page_asks_nobody_else_and_runs_nothing_else(lab: ControlLab, browser: Browser) -> None:

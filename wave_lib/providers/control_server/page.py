@@ -20,6 +20,7 @@ button { cursor: pointer; }
 .card b { display: block; font-size: 1.35rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+td:first-child { white-space: nowrap; }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 tbody tr.open { cursor: pointer; }
 tbody tr.open:hover, tbody tr.open:focus { background: var(--soft); }
@@ -102,7 +103,7 @@ function showDetail(found) {
   table('gates', ['Time', 'Gate', 'Code', 'Detail'], found.gates.map(event => ({ cells: [when(event.recordedAt),
     word(gateOf(event).gate), gateOf(event).statusCode ?? '', gateOf(event).detail ?? ''] })));
   table('findings', ['Gate', 'Code', 'Detail'], found.gates.slice(-1).flatMap(event =>
-    Object.entries(event.data?.gateSnapshot ?? {}).filter(([, gate]) => gate && gate.ok === false)
+    Object.entries(event.data?.gateSnapshot ?? {}).filter(([name, gate]) => name !== 'overall' && gate?.ok === false)
       .map(([name, gate]) => ({ cells: [name, word(gate.statusCode), gate.detail ?? ''] }))));
   table('agents', ['Time', 'Agent', 'What', 'Exit'], found.agentRuns.map(event => ({ cells: [when(event.recordedAt),
     event.data?.agentId ?? event.identity?.agentId ?? '', word(event.action), event.data?.exitCode ?? ''] })));
