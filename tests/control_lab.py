@@ -1,129 +1,118 @@
-"""The real control service as a process, and a small client."""
+"""A lane with one wave (A1 and A2 implement, A0 judges) and the operator's commands run against it in this process."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from waiting import wait_until
+from lane_lab import WAVE, LaneLab
 
-ROOT = Path(__file__).resolve().parent.parent
-TOKEN = "env-token-0123456789"
+from wave_lib import cli
+from wave_lib.runtime.wave_scene import WaveScene, open_wave
+from wave_lib.state import control_plane
+from wave_lib.state.retry_state import normalize_relaunch_plan, write_relaunch_plan
+
+SECOND = """
+## Agent A2: Gadget
+
+### Capabilities
+
+- runtime
+
+### Exit contract
+
+- completion: contract
+- durability: none
+- proof: unit
+- doc-impact: owned
+
+### Prompt
+
+```text
+Build the gadget.
+
+File ownership (only touch these paths):
+- src/gadget.py
+```
+"""
 
 
-class Got(NamedTuple):
-    """One answer; header names are lower case."""
+class ControlLab(LaneLab):
+    """`say(...)` runs a command and gives its JSON, `fails(...)` its exit code and stderr."""
 
-    status: int
-    body: Any
-    headers: dict[str, str]
+    def __init__(self, root: Path, capsys: Any) -> None:
+        super().__init__(root)
+        self.capsys = capsys
+        self.write("docs/plans/waves/wave-0.md", WAVE + SECOND)
+        self.wave, self.bindings = self.parse()
 
     @property
-    def code(self) -> str:
-        """The code of an error answer."""
-        return str(self.body["code"])
+    def scene(self) -> WaveScene:
+        """The wave as the commands open it."""
+        return open_wave(self.paths, 0)
 
+    def call(self, *words: str) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of one command line."""
+        self.capsys.readouterr()
+        code = cli.main([*words, "--repo-root", str(self.root)])
+        out, err = self.capsys.readouterr()
+        return code, out, err
 
-class ControlLab:
-    """`python3 wave.py control-server` on a free port, with a database in `root`."""
-
-    def __init__(self, root: Path, *options: str, **env: str) -> None:
-        self.root = root
-        self.db = root / "control.sqlite3"
-        self.env = {"WAVE_API_TOKENS": TOKEN, "WAVE_CONTROL_DB_PATH": str(self.db), **env}
-        self.options = options
-        self.child: subprocess.Popen[str] | None = None
-        self.url = ""
-
-    def command(self, *words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, str(ROOT / "wave.py"), "control-server", *words],
-            cwd=self.root, env={**os.environ, **self.env}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=open(self.root / "log", "a"), text=True, start_new_session=True,
-        )  # fmt: skip
-
-    def start(self) -> ControlLab:
-        ready = self.root / "ready.json"
-        ready.unlink(missing_ok=True)
-        self.child = self.command("--port", "0", "--ready-file", str(ready), *self.options)
-        wait_until(lambda: ready.exists() or (self.child is not None and self.child.poll() is not None), 15)
-        assert ready.exists(), (self.root / "log").read_text()
-        self.url = f"http://127.0.0.1:{json.loads(ready.read_text())['port']}"
-        return self
-
-    def __enter__(self) -> ControlLab:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        if self.child is not None and self.child.poll() is None:
-            os.killpg(self.child.pid, signal.SIGKILL)
-        if self.child is not None:
-            self.child.wait()
-            assert self.child.stdout is not None
-            self.child.stdout.close()
-
-    def admin(self, *words: str) -> Any:
-        """The JSON that an administrative command prints."""
-        child = self.command(*words)
-        out, _ = child.communicate(timeout=20)
-        assert child.returncode == 0, (self.root / "log").read_text()
+    def say(self, *words: str) -> Any:
+        """The JSON that a command about wave 0 prints."""
+        code, out, err = self.call(*words, "--lane", "main", "--wave", "0")
+        assert code == 0, err
         return json.loads(out)
 
-    def pat(self, email: str, *options: str, grants: tuple[str, ...] = ()) -> tuple[str, str]:
-        """(token, user id) of a new user."""
-        user = self.admin("user", "add", "--email", email, *(word for grant in grants for word in ("--grant", grant)))
-        return self.admin("token", "create", "--user", user["id"], *options)["token"], user["id"]
+    def fails(self, *words: str) -> tuple[int, str]:
+        """Exit code and stderr of a command about wave 0 that is refused."""
+        code, _, err = self.call(*words, "--lane", "main", "--wave", "0")
+        assert code != 0
+        return code, err
 
-    def ask(
-        self,
-        path: str,
-        body: Any = None,
-        *,
-        token: str | None = TOKEN,
-        method: str | None = None,
-        data: bytes | None = None,
-        **headers: str,
-    ) -> Got:
-        """One request below `/api/v1` (or an absolute path that begins with `//`)."""
-        sent = data if data is not None else None if body is None else json.dumps(body).encode()
-        url = self.url + (path[1:] if path.startswith("//") else "/api/v1" + path)
-        request = urllib.request.Request(url, data=sent, method=method)
-        for name, value in headers.items():
-            request.add_header(name, value)
-        if token:
-            request.add_header("Authorization", f"Bearer {token}")
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(request, timeout=20) as answer:
-                return _got(answer.status, answer.read(), answer.headers)
-        except urllib.error.HTTPError as error:
-            with error:
-                return _got(error.code, error.read(), error.headers)
+    def status(self, *words: str) -> Any:
+        """`control status --json`."""
+        return self.say("control", "status", "--json", *words)
 
-    def log(self) -> str:
-        return (self.root / "log").read_text()
+    def post(self, kind: str, agent: str = "A1", *words: str) -> str:
+        """Post a record and return its id."""
+        return str(self.say("coord", "post", "--agent", agent, "--kind", kind, "--summary", f"a {kind}", *words)["id"])
 
+    def record(self, record_id: str) -> dict[str, Any]:
+        """The latest version of a record."""
+        found: dict[str, Any] = self.say("coord", "show", "--json")["byId"][record_id]
+        return found
 
-def _got(status: int, data: bytes, headers: Any) -> Got:
-    found = {name.lower(): value for name, value in headers.items()}
-    text = data.decode("utf-8", "replace")
-    kind = found.get("content-type", "")
-    return Got(status, json.loads(text) if kind.startswith("application/json") else text, found)
+    def event(self, entity_type: str, entity_id: str, action: str, **data: Any) -> None:
+        """A control-plane event of the launcher."""
+        control_plane.append_event(self.paths, 0, entity_type, entity_id, action, data)
 
+    def attempt(self, *agents: str) -> None:
+        """An attempt of these agents that is running, as the log has it."""
+        self.event(
+            "attempt",
+            "wave-0-attempt-1",
+            "running",
+            attemptId="wave-0-attempt-1",
+            attemptNumber=1,
+            state="running",
+            selectedAgentIds=list(agents),
+        )
 
-def event(number: int | str, entity: str = "fact", action: str = "recorded", **more: Any) -> dict[str, Any]:
-    """An acceptable event of wave 1."""
-    identity = {"workspaceId": "ws", "projectId": "p", "runKind": "roadmap", "lane": "main", "wave": 1}
-    identity.update(more.pop("identity", {}))
-    stamp = f"2026-01-02T03:04:{int(number) % 60 if str(number).isdigit() else 0:02}.000Z"
-    return {
-        "id": f"e{number}", "schemaVersion": 1, "kind": "wave-control-event", "entityType": entity, "entityId": "x",
-        "action": action, "recordedAt": stamp, "identity": identity, "data": {}, **more,
-    }  # fmt: skip
+    def plan(self, *agents: str) -> None:
+        """A relaunch plan for these agents."""
+        write_relaunch_plan(self.paths, 0, normalize_relaunch_plan({"selectedAgentIds": list(agents), "attempt": 1}, 0))
+
+    def agent(self, payload: Any, agent_id: str) -> dict[str, Any]:
+        """An agent's row of a status."""
+        return next(row for row in payload["logicalAgents"] if row["agentId"] == agent_id)
+
+    def tree(self) -> dict[str, bytes]:
+        """Every file of the state, with its content."""
+        return {
+            os.path.join(folder, name): Path(folder, name).read_bytes()
+            for folder, _, names in os.walk(self.root / ".tmp")
+            for name in names
+        }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, Browser
-from control_lab import TOKEN, ControlLab, event
+from control_server_lab import TOKEN, ControlLab, event
 from waiting import wait_until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from control_lab import TOKEN, ControlLab, event
+from control_server_lab import TOKEN, ControlLab, event
 from fake_service import Asked, FakeService, Reply, scripted
 
 SERVICE_TOKENS = json.dumps(
