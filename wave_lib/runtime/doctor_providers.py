@@ -14,20 +14,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..base.env_file import ALLOWED
+from ..base.http_json import is_loopback
+from ..providers.provider_runtime import control_token_names, endpoint_class
 from .doctor_findings import ERROR, WARNING, Finding, Findings
 
 if TYPE_CHECKING:
     from .doctor_scope import LaneView, Workspace
-
-PUBLIC_HOST = "wave-control.up.railway.app"
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-
-def endpoint_class(endpoint: str | None) -> str:
-    """`none`, `public-default` or `owned`; only an owned service may broker and lease. Spec: PROV 2.3."""
-    if not endpoint:
-        return "none"
-    return "public-default" if (urlsplit(endpoint).hostname or "").lower() == PUBLIC_HOST else "owned"
 
 
 def has_value(names: list[str], environ: Any) -> bool:
@@ -46,7 +38,7 @@ def broker_endpoint(view: LaneView) -> Findings:
 def broker_token(view: LaneView) -> Findings:
     """A broker needs a token."""
     for name, mode in _brokered(view):
-        names = _token_variables(view)
+        names = control_token_names(view.profile.wave_control)
         if not has_value(names, os.environ):
             text = f"{name} mode {mode} needs a Wave Control token: set {' or '.join(names)}"
             yield Finding(text, severity=ERROR if mode == "broker" else WARNING)
@@ -60,8 +52,9 @@ def leases(view: LaneView) -> Findings:
         return
     if endpoint_class(control.get("endpoint")) != "owned":
         yield Finding(f"waveControl.{wanted[0]} needs an owned waveControl.endpoint, and none is set")
-    if not has_value(_token_variables(view), os.environ):
-        yield Finding(f"waveControl.{wanted[0]} needs a token: set {' or '.join(_token_variables(view))}")
+    names = control_token_names(control)
+    if not has_value(names, os.environ):
+        yield Finding(f"waveControl.{wanted[0]} needs a token: set {' or '.join(names)}")
 
 
 def corridor_token(view: LaneView) -> Findings:
@@ -83,7 +76,8 @@ def insecure_endpoint(view: LaneView) -> Findings:
         places.append(("externalProviders.corridor.baseUrl", corridor["baseUrl"], corridor))
     for name, url, block in places:
         parts = urlsplit(url or "")
-        if parts.scheme.lower() == "http" and parts.hostname not in _LOOPBACK and not block.get("allowInsecureHttp"):
+        plain = parts.scheme.lower() == "http" and not is_loopback(parts.hostname or "")
+        if plain and not block.get("allowInsecureHttp"):
             yield Finding(f"{name} is plain http to {parts.hostname}; use https, or set allowInsecureHttp")
 
 
@@ -100,7 +94,7 @@ def token_variables(view: LaneView) -> Findings:
     """A token variable of one's own naming cannot come from `.env.local`."""
     providers, control = view.profile.external_providers, view.profile.wave_control
     corridor = providers["corridor"]
-    used = [(f"waveControl: {name}", name) for name in _token_variables(view) if control.get("endpoint")]
+    used = [(f"waveControl: {name}", name) for name in control_token_names(control) if control.get("endpoint")]
     used.append(("context7.apiKeyEnvVar", providers["context7"]["apiKeyEnvVar"]))
     if corridor["enabled"]:
         used += [(f"corridor.{key}", corridor[key]) for key in ("apiTokenEnvVar", "apiKeyFallbackEnvVar")]
@@ -152,8 +146,3 @@ def _brokered(view: LaneView) -> list[tuple[str, str]]:
     if corridor["enabled"]:
         used.append(("Corridor", corridor["mode"]))
     return [(name, mode) for name, mode in used if mode in ("broker", "hybrid")]
-
-
-def _token_variables(view: LaneView) -> list[str]:
-    control = view.profile.wave_control
-    return list(control.get("authTokenEnvVars") or [control["authTokenEnvVar"], "WAVE_CONTROL_AUTH_TOKEN"])
