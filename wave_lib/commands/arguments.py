@@ -31,7 +31,10 @@ class Flag(NamedTuple):
 
 
 class Command(NamedTuple):
-    """What a command line may look like. `positionals` are names; one that ends in `…` takes all that is left."""
+    """What a command line may look like.
+
+    `positionals` are names; one that ends in `…` takes all that is left, a first one like `show|clear` lists its words.
+    """
 
     name: str
     summary: str
@@ -115,7 +118,21 @@ def parse(command: Command, argv: Sequence[str]) -> Parsed:
             values[key] = checked
     if len(positionals) < command.required:
         raise UsageError(f"wave {command.name} requires <{command.positionals[len(positionals)]}>")
+    if positionals and _verbs(command) and positionals[0] not in _verbs(command):
+        raise UsageError(f"Expected subcommand: {' | '.join(_verbs(command))}")
     return Parsed(values, positionals, False)
+
+
+def read(command: Command, argv: Sequence[str]) -> Parsed | None:
+    """`parse`, but None when there is nothing to do: help was asked for, or a command of verbs was given none.
+
+    Its usage is printed then. Raises UsageError like `parse`.
+    """
+    parsed = Parsed({}, [], True) if not argv and _verbs(command) else parse(command, argv)
+    if parsed.help:
+        print(usage(command), end="")
+        return None
+    return parsed
 
 
 def usage(command: Command) -> str:
@@ -140,6 +157,11 @@ def usage(command: Command) -> str:
     if command.notes:
         lines += ["", command.notes]
     return "\n".join(lines) + "\n"
+
+
+def _verbs(command: Command) -> list[str]:
+    first = command.positionals[0] if command.positionals else ""
+    return first.split("|") if "|" in first else []
 
 
 def _accepts_positional(command: Command, seen: list[str]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..runtime.packaging import bundle
-from .arguments import JSON, Command, parse, usage
+from .arguments import JSON, Command, read
 
 COMMAND = Command(
     "bundle",
@@ -18,9 +18,8 @@ COMMAND = Command(
 
 def run(argv: list[str], root: str) -> int:
     """Write the bundle and say where it lies."""
-    parsed = parse(COMMAND, argv)
-    if parsed.help:
-        print(usage(COMMAND), end="")
+    parsed = read(COMMAND, argv)
+    if parsed is None:
         return 0
     written = bundle(parsed.positionals[0])
     if parsed.has("json"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ..base.errors import ExitCode, UsageError
-from .arguments import CHOICE, Command, parse, usage
+from ..base.errors import ExitCode
+from .arguments import CHOICE, Command, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,16 +23,10 @@ _PACKAGE = __package__.rpartition(".")[0]
 
 def run(argv: Sequence[str], root: str) -> int:
     """Entry point of `wave completion`."""
-    if not argv:
-        print(usage(COMMAND), end="")
-        return ExitCode.DONE
-    given = parse(COMMAND, argv)
-    if given.help:
-        print(usage(COMMAND), end="")
+    given = read(COMMAND, argv)
+    if given is None:
         return ExitCode.DONE
     shell = given.positionals[0]
-    if shell not in ("bash", "zsh"):
-        raise UsageError("Expected shell: bash | zsh", "wave completion")
     print(completion_script(shell), end="")
     return ExitCode.DONE
 

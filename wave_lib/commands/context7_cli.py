@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import ExitCode, UsageError, WaveError
-from .arguments import JSON, LANE, PROJECT, Command, parse, usage
+from .arguments import JSON, LANE, PROJECT, Command, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,12 +26,8 @@ COMMAND = Command(
 
 def run(argv: Sequence[str], root: str) -> int:
     """Entry point of `wave context7`."""
-    if not argv:
-        print(usage(COMMAND), end="")
-        return ExitCode.DONE
-    given = parse(COMMAND, argv)
-    if given.help:
-        print(usage(COMMAND), end="")
+    given = read(COMMAND, argv)
+    if given is None:
         return ExitCode.DONE
     if given.positionals[0] != "check":
         raise UsageError("Expected subcommand: check", "wave context7")

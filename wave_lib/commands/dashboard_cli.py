@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..base.errors import ExitCode, UsageError, WaveError
-from .arguments import LANE, POSITIVE, PROJECT, SWITCH, TEXT, Command, Flag, Parsed, parse, usage
+from .arguments import LANE, POSITIVE, PROJECT, SWITCH, TEXT, Command, Flag, Parsed, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,9 +40,8 @@ COMMAND = Command(
 
 def run(argv: Sequence[str], root: str) -> int:
     """Entry point of `wave dashboard`."""
-    given = parse(COMMAND, argv)
-    if given.help:
-        print(usage(COMMAND), end="")
+    given = read(COMMAND, argv)
+    if given is None:
         return ExitCode.DONE
     file, target = given.text("dashboard-file"), given.text("attach")
     if target is not None and target not in TARGETS:

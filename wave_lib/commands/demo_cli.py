@@ -7,7 +7,7 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import WaveError
-from .arguments import JSON, TEXT, Command, Flag, parse, usage
+from .arguments import JSON, TEXT, Command, Flag, read
 
 if TYPE_CHECKING:
     from ..base.terminal import Style
@@ -23,9 +23,8 @@ COMMAND = Command(
 
 def run(argv: list[str], root: str) -> int:
     """Make the workspace, launch the wave, give the account; a workspace of a failed run is kept."""
-    parsed = parse(COMMAND, argv)
-    if parsed.help:
-        print(usage(COMMAND), end="")
+    parsed = read(COMMAND, argv)
+    if parsed is None:
         return 0
     keep, as_json = parsed.text("keep"), parsed.has("json")
     from ..runtime import demo

@@ -7,7 +7,7 @@ import sys
 
 from .. import PACKAGE_NAME, __version__
 from ..base.errors import ExitCode, WaveError
-from .arguments import JSON, LANE, PROJECT, Command, parse, usage
+from .arguments import JSON, LANE, PROJECT, Command, read
 
 COMMAND = Command(
     "doctor",
@@ -23,9 +23,8 @@ COMMAND = Command(
 
 def run(argv: list[str], root: str) -> int:
     """Examine the workspace and print what was found."""
-    parsed = parse(COMMAND, argv)
-    if parsed.help:
-        print(usage(COMMAND), end="")
+    parsed = read(COMMAND, argv)
+    if parsed is None:
         return 0
     from ..runtime.doctor import examine
 

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import ExitCode
-from .arguments import JSON, Command, parse, usage
+from .arguments import JSON, Command, read
 from .subcommands import PLACE, print_json, scene_of
 
 if TYPE_CHECKING:
@@ -30,9 +30,8 @@ COMMAND = Command(
 
 def run(argv: Sequence[str], root: str) -> int:
     """Entry point of `wave explain`."""
-    given = parse(COMMAND, argv)
-    if given.help:
-        print(usage(COMMAND), end="")
+    given = read(COMMAND, argv)
+    if given is None:
         return ExitCode.DONE
     from ..runtime.wave_explanation import explain_wave
 

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..base.errors import UsageError
-from .arguments import JSON, SWITCH, Command, Flag, parse, usage
+from .arguments import JSON, SWITCH, Command, Flag, read
 
 if TYPE_CHECKING:
     from ..runtime.install import Initialized
@@ -27,9 +27,8 @@ COMMAND = Command(
 
 def run(argv: list[str], root: str) -> int:
     """Seed the workspace and say what was done."""
-    parsed = parse(COMMAND, argv)
-    if parsed.help:
-        print(usage(COMMAND), end="")
+    parsed = read(COMMAND, argv)
+    if parsed is None:
         return 0
     if parsed.has("adopt-existing") and parsed.has("seed-missing"):
         raise UsageError("--adopt-existing and --seed-missing exclude each other", remedy="choose one")

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from ..base.errors import ExitCode, UsageError
-from .arguments import JSON, PROJECT, SWITCH, Command, Flag, parse, usage
+from .arguments import JSON, PROJECT, SWITCH, Command, Flag, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,16 +29,10 @@ COMMAND = Command(
 
 def run(argv: Sequence[str], root: str) -> int:
     """Entry point of `wave project`."""
-    if not argv:
-        print(usage(COMMAND), end="")
-        return ExitCode.DONE
-    given = parse(COMMAND, argv)
-    if given.help:
-        print(usage(COMMAND), end="")
+    given = read(COMMAND, argv)
+    if given is None:
         return ExitCode.DONE
     action = given.positionals[0]
-    if action not in ("setup", "show"):
-        raise UsageError(f"Unknown project action: {action}", remedy="use setup or show")
     if action == "show" and given.has("defaults"):
         raise UsageError("--defaults belongs to `wave project setup`")
     from ..definition.config import load_wave_config, resolve_project

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import ExitCode, UsageError, WaveError
-from .arguments import JSON, LANE, PROJECT, TEXT, WAVE, Command, Flag, parse, usage
+from .arguments import JSON, LANE, PROJECT, TEXT, WAVE, Command, Flag, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,16 +45,10 @@ COMMAND = Command(
 
 def run(argv: Sequence[str], root: str) -> int:
     """Entry point of `wave retry`."""
-    if not argv:
-        print(usage(COMMAND), end="")
-        return ExitCode.DONE
-    given = parse(COMMAND, argv)
-    if given.help:
-        print(usage(COMMAND), end="")
+    given = read(COMMAND, argv)
+    if given is None:
         return ExitCode.DONE
     verb = given.positionals[0]
-    if verb not in ("show", "apply", "clear"):
-        raise UsageError("Expected subcommand: show | apply | clear")
     target = _target(given, root)
     if verb == "show":
         _print(_show(target))

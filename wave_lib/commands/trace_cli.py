@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import ExitCode, UsageError, WaveError
-from .arguments import JSON, LANE, POSITIVE, PROJECT, TEXT, WAVE, Command, Flag, parse, usage
+from .arguments import JSON, LANE, POSITIVE, PROJECT, TEXT, WAVE, Command, Flag, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,16 +32,10 @@ COMMAND = Command(
 
 def run(argv: Sequence[str], root: str) -> int:
     """Entry point of `wave trace`."""
-    if not argv:
-        print(usage(COMMAND), end="")
-        return ExitCode.DONE
-    given = parse(COMMAND, argv)
-    if given.help:
-        print(usage(COMMAND), end="")
+    given = read(COMMAND, argv)
+    if given is None:
         return ExitCode.DONE
     verb = given.positionals[0]
-    if verb not in ("replay", "validate"):
-        raise UsageError("Expected subcommand: replay | validate")
     directory = given.text("dir") or _bundle_dir(given.values, root)
     if not os.path.isdir(directory):
         raise WaveError("no trace bundle here", directory, "`ls` its parent shows the attempts that have one")

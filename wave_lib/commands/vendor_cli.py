@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..runtime.packaging import package_name, vendor
-from .arguments import JSON, TEXT, Command, Flag, parse, usage
+from .arguments import JSON, TEXT, Command, Flag, read
 
 COMMAND = Command(
     "vendor",
@@ -16,9 +16,8 @@ COMMAND = Command(
 
 def run(argv: list[str], root: str) -> int:
     """Copy the program and say where it lies."""
-    parsed = parse(COMMAND, argv)
-    if parsed.help:
-        print(usage(COMMAND), end="")
+    parsed = read(COMMAND, argv)
+    if parsed is None:
         return 0
     copied = vendor(parsed.positionals[0], parsed.text("name") or package_name())
     if parsed.has("json"):

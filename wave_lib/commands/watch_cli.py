@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import ExitCode
-from .arguments import COUNT, POSITIVE, SWITCH, TEXT, Command, Flag, parse, usage
+from .arguments import COUNT, POSITIVE, SWITCH, TEXT, Command, Flag, read
 from .subcommands import PLACE, scene_of
 
 if TYPE_CHECKING:
@@ -37,9 +37,8 @@ COMMAND = WATCH
 
 def run(argv: Sequence[str], root: str) -> int:
     """Entry point of `wave watch`."""
-    given = parse(WATCH, argv)
-    if given.help:
-        print(usage(WATCH), end="")
+    given = read(WATCH, argv)
+    if given is None:
         return ExitCode.DONE
     return watch(given, root)
 
