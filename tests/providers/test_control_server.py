@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -96,7 +97,8 @@ def raw(lab: ControlLab, data: bytes) -> bytes:
     port = urlsplit(lab.url).port
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # the service may have answered and left by now
+            connection.shutdown(socket.SHUT_WR)
         pieces = []
         while piece := connection.recv(65536):
             pieces.append(piece)
