@@ -42,6 +42,14 @@ def test_a_vendored_copy_runs_under_another_name(tmp_path: Path) -> None:
     assert "wave_lib" not in os.listdir(target)
 
 
+@pytest.mark.parametrize("options", [["-I"], []])
+def test_an_isolated_interpreter_finds_the_package(tmp_path: Path, options: list[str]) -> None:
+    program = [sys.executable, *options, str(REPOSITORY / "wave.py"), "version"]
+    environment = {"PATH": os.defpath, "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("wave ")
+
+
 def test_vendoring_again_leaves_no_module_of_the_older_copy(tmp_path: Path) -> None:
     wave("vendor", str(tmp_path), cwd=tmp_path)
     (tmp_path / "wave_lib" / "left_over.py").write_text("old = True\n")

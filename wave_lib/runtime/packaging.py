@@ -27,9 +27,12 @@ PUBLIC_DIR, PUBLIC_FILE, PUBLIC_PROGRAM = 0o755, 0o644, 0o755
 PROGRAM_TEXT = '''#!/usr/bin/env python3
 """`python3 wave.py …`: runs the wave package that lies beside this file, and nothing else."""
 
+import os
 import sys
 
-from {package}.cli import main
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # Python itself may be told not to look here (-I)
+
+from {package}.cli import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())
