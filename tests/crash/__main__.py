@@ -23,7 +23,7 @@ def plans(dice: random.Random, kills: int, steps: str) -> Iterator[StepKill | Ra
         every = [StepKill(moment, step) for step in known for moment in ("before", "after")]
         yield from every if not steps.isdigit() else dice.sample(every, min(int(steps), len(every)))
     while kills > 0:
-        count = min(kills, dice.randint(3, 8))
+        count = min(kills, dice.randint(3, 6))
         kills -= count
         yield RandomKills(dice.randrange(1 << 30), count)
 

@@ -107,14 +107,18 @@ def observe(
     final = _journal_word(journal, generation)
     selected = _selected(state, request, journal)
     completed = set(state["completedWaves"]) | set((journal or {}).get("completedWaves") or ())
+    key = (*progress_key(journal or {}), sum(is_terminal(agent.record) for agent in agents))
+    budget = budget_left(state, key, settings.resume_limit)
     canonical = "unknown"
     gone = verdict == "dead" or signal is not None
     if state["status"] == "running" and (gone or exit_code is not None) and not (request or {}).get("dryRun"):
-        completed |= completed_in_run(paths, run.run_id, selected, request)
+        recorded, announced = completed_in_run(paths, run.run_id, selected, request)
+        # A wave that was announced as completed and is in no run state yet is completed by the next launcher, which
+        # then launches nobody; only when no launcher may be started any more, the announcement has to do.
+        completed |= recorded if budget else recorded | announced
         canonical = "all" if selected and completed.issuperset(selected) else "open"
     live = tuple(str(agent.record.get("agentId")) for agent in agents if agent.live)
     plan = resume_plan(request or state, journal, selected, completed, bool(live))
-    key = (*progress_key(journal or {}), sum(is_terminal(agent.record) for agent in agents))
     facts = Facts(
         status=state["status"],
         disposition=str(state.get("terminalDisposition") or "pending"),
@@ -128,7 +132,7 @@ def observe(
         agents=_agents_word(agents),
         live_agent_ids=live,
         canonical=canonical,
-        budget=budget_left(state, key, settings.resume_limit),
+        budget=budget,
         resume_action=plan.action or "relaunch-from-start",
         never_launched=state.get("terminalDisposition") == "launching" and verdict == "dead" and process is None,
     )
@@ -173,18 +177,22 @@ def agent_row(agent: SeenAgent) -> JsonObject:
     }
 
 
-def completed_in_run(paths: SupervisorPaths, run_id: str, waves: Sequence[int], request: JsonObject | None) -> set[int]:
-    """Waves that canonical records say this very run completed; those of other runs do not count. Spec: SUP 10.5 a."""
+def completed_in_run(
+    paths: SupervisorPaths, run_id: str, waves: Sequence[int], request: JsonObject | None
+) -> tuple[set[int], set[int]]:
+    """Waves that this very run completed: as the run state records it, and as the control plane announced it.
+
+    Entries of other runs do not count. Spec: SUP 10.5 a.
+    """
     value = read_json(_state_file(paths, request)).value if waves else None
     entries = value.get("waves") if isinstance(value, dict) else None
-    done = set()
-    for wave in waves:
-        entry = entries.get(str(wave)) if isinstance(entries, dict) else None
-        if _recorded(entry, run_id) or any(
-            _completes(event, run_id) for event in read_jsonl(paths.control_plane_log(wave)).records
-        ):
-            done.add(wave)
-    return done
+    recorded = {wave for wave in waves if isinstance(entries, dict) and _recorded(entries.get(str(wave)), run_id)}
+    announced = {
+        wave
+        for wave in waves
+        if any(_completes(event, run_id) for event in read_jsonl(paths.control_plane_log(wave)).records)
+    }
+    return recorded, announced
 
 
 def _recorded(entry: object, run_id: str) -> bool:
