@@ -152,6 +152,15 @@ def test_an_unreadable_matrix_counts_only_for_waves_that_need_it(tmp_path: Path)
     assert lab.rules(wave(OWNER, head=PROMOTES)) == ["V3"]
 
 
+def test_a_missing_matrix_is_said_once_with_its_name(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    promoting = wave(agent(), head="## Component promotions\n\n- api: repo-landed")
+    (tmp_path / "docs/plans/component-cutover-matrix.json").unlink(missing_ok=True)
+    (problem,) = (item for item in lab.verdict(promoting).problems if item.rule == "V3")
+    assert problem.message.count("missing or invalid") == 1
+    assert problem.message.endswith("docs/plans/component-cutover-matrix.json: No such file or directory")
+
+
 def test_unselected_waves_warn_when_completed_or_never_run(tmp_path: Path) -> None:
     lab, text = Lab(tmp_path), wave(agent(owns=()))
     assert [item.rule for item in lab.verdict(text, selected=False).warnings] == ["V10"]

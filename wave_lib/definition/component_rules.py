@@ -75,6 +75,7 @@ def matrix_rules(context: RuleContext) -> Findings:
         return
     if matrix is None:
         reason = context.references.matrix_problem or "not loaded"
+        reason = reason.replace("Component matrix is missing or invalid: ", "")  # said once is enough
         yield "V3", f"the component matrix is missing or invalid: {reason}", 1
         return
     declared = wave.promoted_levels()
