@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from launch_lab import DELTA, GAP, PROOF, LaunchLab
 
+from wave_lib.definition.components import MATURITY_LEVELS
 from wave_lib.definition.config import load_wave_config
 from wave_lib.definition.lane_paths import build_lane_paths
 from wave_lib.state.retry_state import request_rerun
@@ -160,7 +161,8 @@ def test_23_words_of_a_test_output_make_nothing_recoverable(lab: Make) -> None:
 
 DESIGN = (
     "## Agent D1: Design\n\n### Role prompts\n\n- docs/agents/wave-design-role.md\n\n{contract}"
-    "### Prompt\n\n```text\nDesign it.\n\nFile ownership (only touch these paths):\n- docs/design/packet.md\n{more}```\n"
+    "### Prompt\n\n```text\nDesign it.\n\n"
+    "File ownership (only touch these paths):\n- docs/design/packet.md\n{more}```\n"
 )
 CONTRACT = "### Exit contract\n\n- completion: contract\n- durability: none\n- proof: unit\n- doc-impact: owned\n\n"
 
@@ -302,20 +304,7 @@ def with_shared_component(work: LaunchLab) -> None:
     path.write_text(text.replace("\n\n", "\n\n## Component promotions\n\n- core: repo-landed\n\n", 1))
     component = {"title": "Core", "currentLevel": "repo-landed", "canonicalDocs": [], "proofSurfaces": ["unit"]}
     component["promotions"] = [{"wave": 0, "target": "repo-landed"}]
-    levels = [
-        "inventoried",
-        "contract-frozen",
-        "repo-landed",
-        "baseline-proved",
-        "pilot-live",
-        "qa-proved",
-        "fleet-ready",
-    ]
-    matrix = {
-        "version": 1,
-        "levels": [*levels, "cutover-ready", "deprecation-ready"],
-        "components": {"core": component},
-    }
+    matrix = {"version": 1, "levels": list(MATURITY_LEVELS), "components": {"core": component}}
     work.write("docs/plans/component-cutover-matrix.json", json.dumps(matrix))
     work.write("docs/plans/component-cutover-matrix.md", "# Matrix\n\n- core\n")
 
