@@ -28,6 +28,7 @@ from .auth import NOBODY, Principal
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
 
     from .settings import ServerSettings
 
@@ -134,14 +135,17 @@ class ControlServer(ThreadingHTTPServer):
 
 
 class _BoundedReader:
-    """The request's bytes, with one limit for all header lines together."""
+    """The request's bytes, with one limit for all header lines together; tells when a request begins."""
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: Any, begun: Callable[[], None]) -> None:
         self._raw = raw
+        self._begun = begun
         self.left = MAX_HEADER_BYTES
 
     def readline(self, limit: int = -1) -> bytes:
         line: bytes = self._raw.readline(min(limit, self.left + 1) if limit >= 0 else self.left + 1)
+        if line and self.left == MAX_HEADER_BYTES:
+            self._begun()
         self.left -= len(line)
         if self.left < 0:
             raise _HeadersTooLarge
@@ -165,27 +169,42 @@ class Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self.rfile = _BoundedReader(self.rfile)  # type: ignore[assignment]
+        self.rfile = _BoundedReader(self.rfile, self._begin)  # type: ignore[assignment]
         self._body_left = 0
+        self._counted = False
 
     def handle_one_request(self) -> None:
         self.rfile.left = MAX_HEADER_BYTES  # type: ignore[attr-defined]
-        self.request_id = uuid.uuid4().hex
-        self.principal = NOBODY
-        self._started = time.monotonic()
+        self._begin_time()
         try:
             super().handle_one_request()
         except _HeadersTooLarge:
             self.requestline, self.command, self.request_version = "", "-", "HTTP/1.1"
-            self._unread()
+            self.close_connection = True
+            self._body_left = -1
             self._send_error(ApiError("request-too-large", "The headers are too large."), "-")
         except (ConnectionError, TimeoutError, socket.timeout, ValueError):
             self.close_connection = True
+        finally:
+            if self._counted:
+                self._counted = False
+                self.server.leave()
+
+    def _begin(self) -> None:
+        """The first line of a request is there: a stop waits for its answer."""
+        self._counted = True
+        self.server.enter()
+        self._begin_time()
+
+    def _begin_time(self) -> None:
+        self.request_id = uuid.uuid4().hex
+        self.principal = NOBODY
+        self._started = time.monotonic()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Errors that the library finds, such as a malformed request line, in our shape."""
         self.close_connection = True
-        self._body_left = 0
+        self._body_left = -1
         self.request_version = "HTTP/1.1"  # a malformed line passes for HTTP/0.9, whose answers have no status
         word = "not-implemented" if code == 501 else "request-too-large" if code in (414, 431) else "invalid-query"
         error = ApiError(word, "The request is malformed." if code < 500 else "This method does not exist here.")
@@ -196,15 +215,6 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing: the access log is written by `_log`."""
 
     def _handle(self) -> None:
-        self.server.enter()
-        try:
-            self._handle_counted()
-        finally:
-            self.server.leave()
-
-    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = _handle
-
-    def _handle_counted(self) -> None:
         path = urlsplit(self.path).path if self.path.startswith("/") else "-"
         self._unread()
         if not self.server.requests.acquire(blocking=False):
@@ -226,6 +236,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(response, path)
         finally:
             self.server.requests.release()
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = _handle
 
     def _respond(self, path: str) -> Response:
         """Route, method, token, scope, body, handler: in this order. Spec: PROV 10.3."""

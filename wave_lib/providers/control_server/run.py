@@ -42,8 +42,8 @@ def serve(settings: ServerSettings) -> int:
             loop.on_signal(signum, loop.stop)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
         thread.start()
-        _tell(settings, server.port, "https" if tls else "http")
         _keep_tidy(loop, store, settings.retention_days)
+        _tell(settings, server.port, "https" if tls else "http")
         loop.run()
     server.stop()
     return ExitCode.DONE
