@@ -34,7 +34,7 @@ from wave_lib.base.process_identity import stat_fields  # noqa: E402
 
 MARK = "WAVE_CRASH_LAB"
 WAVES = 2
-ROLES = {"supervisor": 4, "wrapper": 3, "launcher": 6, "runner": 5, "executor": 5, "client": 1}
+ROLES = {"supervisor": 2, "wrapper": 1, "launcher": 2, "runner": 8, "executor": 8, "client": 1}
 """Kinds of victims, and how often each is chosen."""
 
 CASE_SECONDS = 90.0
@@ -94,7 +94,7 @@ class Crash:
         if isinstance(plan, StepKill):
             self.env["WAVE_CRASH_AT"] = f"{plan.moment}|{plan.step}|{self.flag}"
         self.lab.write("agents/run.sh", _RUN)
-        self.lab.script("A1", "sleep 0.2\n" + self.lab.echo(PROOF, DELTA))
+        self.lab.script("A1", "sleep 0.6\n" + self.lab.echo(PROOF, DELTA))
         fails_once = 'mkdir "agents/failed-$2" 2>/dev/null && exit 3\n'
         self.lab.script("A2", "sleep 0.1\n" + fails_once + self.lab.echo(PROOF, DELTA))
         self._over = threading.Event()
@@ -167,15 +167,16 @@ class Crash:
 
     def _fire(self, plan: RandomKills) -> None:
         dice = random.Random(plan.seed)
-        while sum(self.kills.values()) < plan.count and not self._over.wait(dice.uniform(0.02, 0.5)):
+        while sum(self.kills.values()) < plan.count and not self._over.wait(dice.uniform(0.05, 0.6)):
             role = dice.choices(list(ROLES), list(ROLES.values()))[0]
-            victims = [pid for pid, found in self._processes() if found == role]
-            if victims:
-                try:
-                    os.kill(dice.choice(sorted(victims)), signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-                self.kills[role] += 1
+            victims = sorted(pid for pid, found in self._processes() if found == role)
+            if not victims:
+                continue
+            try:
+                os.kill(dice.choice(victims), signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            self.kills[role] += 1
 
     def _processes(self) -> list[tuple[int, str]]:
         """Pid and role of every living process of this case."""
