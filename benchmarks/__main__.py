@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import supervisor
+from . import logs, supervisor
 from .workspace import make_workspace
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -160,12 +160,18 @@ def supervised(folder: str) -> list[Row]:
     return [Row(*row) for row in supervisor.rows(folder)]
 
 
+def long_logs(folder: str) -> list[Row]:
+    """A coordination log and a control-plane log of 100,000 records: cold, and after one append."""
+    return [Row(*row) for row in logs.rows(folder)]
+
+
 BENCHMARKS: dict[str, Callable[[str], list[Row]]] = {
     "start-up": start_up,
     "small-wave": small_wave,
     "wide-wave": wide_wave,
     "many-waves": many_waves,
     "supervisor": supervised,
+    "logs": long_logs,
 }
 
 
