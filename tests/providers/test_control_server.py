@@ -121,7 +121,7 @@ HEAD = f"POST /api/v1/ingest/batches HTTP/1.1\r\nHost: x\r\nAuthorization: Beare
         (HEAD + b"Content-Length: 99999999999999\r\n\r\n", b"413"),
         (b"GET /api/v1/health HTTP/1.1\r\nX: " + b"y" * 70_000 + b"\r\n\r\n", b"431"),
         (b"GET /api/v1/health HTTP/1.1\r\n" + b"A: b\r\n" * 20_000 + b"\r\n", b"431"),
-        (b"BREW /api/v1/health HTTP/1.1\r\n\r\n", b"501"),
+        (b"BREW /api/v1/health HTTP/1.1\r\n\r\n", b"405"),
         (b"nonsense\r\n\r\n", b"400"),
         (b"GET /\x00 HTTP/1.1\r\n\r\n", b"404"),
         (b"GET http://other/ HTTP/1.1\r\n\r\n", b"404"),

@@ -206,9 +206,9 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self._body_left = -1
         self.request_version = "HTTP/1.1"  # a malformed line passes for HTTP/0.9, whose answers have no status
-        word = "not-implemented" if code == 501 else "request-too-large" if code in (414, 431) else "invalid-query"
-        error = ApiError(word, "The request is malformed." if code < 500 else "This method does not exist here.")
-        error.status = code if 400 <= code <= 599 and code != 501 else error.status
+        word = "request-too-large" if code in (414, 431) else "invalid-query"
+        error = ApiError(word, "The request is malformed.")
+        error.status = code
         self._send_error(error, "-")
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -237,7 +237,11 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             self.server.requests.release()
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = _handle
+    def __getattr__(self, name: str) -> Any:
+        """Every method has the same handler: the route table says which ones it knows."""
+        if name.startswith("do_"):
+            return self._handle
+        raise AttributeError(name)
 
     def _respond(self, path: str) -> Response:
         """Route, method, token, scope, body, handler: in this order. Spec: PROV 10.3."""
