@@ -174,6 +174,14 @@ class UnknownCommand(UsageError):
     """The first word names no command; the list of commands follows the error."""
 
 
+def unknown_command(word: str) -> UnknownCommand:
+    """The error for a first word that names no command, with the command that was probably meant."""
+    from .base.text import nearest
+
+    meant = nearest(word.lower(), (entry.name for entry in COMMANDS if not entry.hidden))
+    return UnknownCommand(f"Unknown subcommand: {word}", remedy=f"did you mean `wave {meant}`?" if meant else "")
+
+
 def find(name: str) -> Entry | None:
     """The table's entry for a command name, or None."""
     return next((entry for entry in COMMANDS if entry.name == name), None)
@@ -191,7 +199,7 @@ def run_command(name: str, argv: list[str], root: str) -> int:
     """Import the module of a command and run it. Raises UnknownCommand."""
     entry = find(name)
     if entry is None:
-        raise UnknownCommand(f"Unknown subcommand: {name}")
+        raise unknown_command(name)
     code: int = import_module("." + entry.module, __package__).run(argv, root)
     return code
 
@@ -203,7 +211,7 @@ def _dispatch(arguments: list[str]) -> int:
     word = arguments.pop(0).strip() if arguments else "help"
     name = _ALIASES.get(word, word.lower())
     if find(name) is None:
-        raise UnknownCommand(f"Unknown subcommand: {word}")
+        raise unknown_command(word)
     root = workspace_root(chosen, os.environ)
     if name == "init" and not chosen and not os.environ.get("WAVE_REPO_ROOT"):
         root = os.getcwd()  # a new workspace is made here, not in the one that surrounds this folder

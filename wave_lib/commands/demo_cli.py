@@ -92,14 +92,14 @@ def _report(account: DemoAccount, removed: bool) -> None:
     lines += [_agent_line(agent, style) for agent in account.agents]
     lines += ["", style.paint("Which gates passed", "bold")]
     lines += [_gate_line(gate, style) for gate in account.gates] or ["  none was reached"]
-    lines += ["", style.paint("Where the evidence lies", "bold")]
+    lines += ["", style.paint("Where the evidence lay" if removed else "Where the evidence lies", "bold")]
     lines += [f"  {what:<30}  {path}" for what, path in account.evidence]
     closed = account.exit_code == 0
     verdict = style.paint("closed", "green", "bold") if closed else style.paint("not closed", "red", "bold")
     ran = sum(agent.exit_code is not None for agent in account.agents)
     lines += ["", f"The wave is {verdict}: {ran} agents, each a process of its own, in {account.seconds:.1f} s."]
     if removed:
-        lines.append("Its workspace was temporary and is removed now; `wave demo --keep <dir>` keeps it.")
+        lines.append("Its workspace was temporary and is removed now, evidence and all; `wave demo --keep <dir>` keeps it.")
     else:
         lines.append(f"Look around: {account.workspace}")
     print("\n".join(lines))

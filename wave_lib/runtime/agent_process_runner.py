@@ -454,6 +454,8 @@ class AgentRunner:
         offset = self._status_offset()
         ranges = self._echoes(offset)
         name = payload.get("sessionName") or payload["agentId"]
+        if self.child is not None and group_alive(self.child.pid):
+            self._say(f"{name} left processes running in group {self.child.pid}; its next launch ends them")
         self._say(f"{name} finished with code {ending.code}")
         now = time.time()
         status = status_record(record, ending, payload.get("orchestratorId"), offset, ranges, now)

@@ -13,7 +13,7 @@ from ..definition.skills import SkillReport, validate_lane_skills
 from ..definition.wave_agent_section import read_standing_prompt
 from ..definition.wave_files import list_wave_files
 from ..definition.wave_validation import invalid_wave_error
-from .doctor_findings import WARNING, Finding, Findings
+from .doctor_findings import ERROR, WARNING, Finding, Findings
 from .executor_preflight import command_available, executor_command
 
 if TYPE_CHECKING:
@@ -156,6 +156,8 @@ def waves_folder(view: LaneView) -> Findings:
     shown = view.paths.rel(view.paths.waves_dir)
     if not os.path.isdir(view.paths.waves_dir):
         yield Finding(f"Waves directory not found: {shown}", shown)
+    elif not os.access(view.paths.waves_dir, os.R_OK | os.X_OK):
+        yield Finding(f"Waves directory cannot be read: {shown}", shown, severity=ERROR)
     elif not any(name.startswith("wave-") for name in _names(view.paths.waves_dir, ".md")):
         yield Finding(f"No wave files in {shown}", shown)
 

@@ -104,6 +104,7 @@ class LaneRun:
         self.skills = SkillLibrary(paths.root, paths.skills_dir)
         self.leftovers: list[Leftover] = []  # live agents of an earlier launcher that this launch may adopt
         self.global_dashboard: dict[str, Any] | None = None
+        self.dashboards_failed = False  # said once, not at every change
         self.interrupted_wave: WaveContext | None = None  # the wave at hand, until it is left in order
         self.live_agents: dict[str, AgentHandle] = {}  # runtime path -> agents that this launcher must see to their end
         self.active_wait: AgentWait | None = None

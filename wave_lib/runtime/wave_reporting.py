@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..base.errors import DiskError
 from ..base.files import tail
 from ..base.timestamps import now_iso
 from ..engines.gate_results import GATE_LABELS
@@ -70,21 +71,26 @@ def flush(ctx: WaveContext) -> None:
     ctx.flush_planned = False
     ctx.dashboard["attempt"] = ctx.ordinal
     ctx.dashboard["attemptNumber"] = ctx.attempt
-    dashboard_state.write_dashboard_projections(
-        ctx.lane.global_dashboard,
-        ctx.dashboard,
-        global_path=ctx.paths.global_dashboard,
-        wave_path=ctx.paths.dashboard_wave(ctx.number),
-        now=now_iso(),
-    )
+    _write_dashboards(ctx.lane, ctx.dashboard, ctx.paths.dashboard_wave(ctx.number))
 
 
 def flush_global(lane: LaneRun) -> None:
     """Write the global dashboard alone."""
-    if lane.global_dashboard is not None:
+    _write_dashboards(lane, None, None)
+
+
+def _write_dashboards(lane: LaneRun, wave: JsonObject | None, wave_path: str | None) -> None:
+    """Dashboards are for people: a disk that takes none of them is said once and ends no wave."""
+    if lane.global_dashboard is None:
+        return
+    try:
         dashboard_state.write_dashboard_projections(
-            lane.global_dashboard, None, global_path=lane.paths.global_dashboard, wave_path=None, now=now_iso()
+            lane.global_dashboard, wave, global_path=lane.paths.global_dashboard, wave_path=wave_path, now=now_iso()
         )
+    except DiskError as error:
+        if not lane.dashboards_failed:
+            lane.dashboards_failed = True
+            lane.console.warn(f"[wave] warning: dashboards are not up to date: {error}")
 
 
 def refresh_agents(ctx: WaveContext) -> None:
