@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -20,6 +22,7 @@ from wave_lib.state.coordination_store import CoordinationLog
 
 from .workspace import make_workspace
 
+WAVE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "wave.py")
 RECORDS = 100_000
 IDS = 2_000
 """Records of a long-lived wave are mostly versions of a few thousand questions, claims and decisions."""
@@ -46,7 +49,22 @@ def rows(folder: str) -> list[Row]:
             _append(path, line(RECORDS + number, RECORDS + number))
             taken.append(_seconds(reader.refresh))
         found.append((f"100,000 records: {name}, after one append", statistics.median(taken) * 1000, "ms", 20.0))
-    return [*found, _derived(paths)]
+    return [*found, _derived(paths), *_status(folder, coordination)]
+
+
+def _status(folder: str, log: str) -> list[Row]:
+    """`control status` as a process of its own, after a command that wrote a checkpoint; as many ids: the worst case."""
+    found: list[Row] = []
+    for ids in (IDS, RECORDS):
+        _write(log, [_record(number, number % ids) for number in range(RECORDS)])
+        _run(folder, "coord", "post", "--wave", "0", "--agent", "W1", "--kind", "claim", "--summary", "done")
+        taken = [_seconds(lambda: _run(folder, "control", "status", "--wave", "0")) for _ in range(3)]
+        found.append((f"100,000 records of {ids:,} ids: control status", statistics.median(taken), "s", 2.0))
+    return found
+
+
+def _run(folder: str, *words: str) -> None:
+    subprocess.run([sys.executable, WAVE, *words, "--lane", "main"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
 def _derived(paths: LanePaths) -> Row:

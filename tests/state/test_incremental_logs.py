@@ -14,8 +14,9 @@ import pytest
 from coordination_lab import at, rec
 
 from wave_lib.engines.working_log import with_records
+from wave_lib.state import log_checkpoint
 from wave_lib.state.control_plane import ControlPlaneLog, materialize_events, read_event_file
-from wave_lib.state.coordination_store import CoordinationLog, materialize, read_record_file, serialize_state
+from wave_lib.state.coordination_store import CoordinationLog, Versions, materialize, read_record_file, serialize_state
 
 LOGS = 700
 KINDS = ("request", "ack", "claim", "blocker", "clarification-request", "human-feedback", "decision")
@@ -154,3 +155,56 @@ def test_records_added_in_memory_are_as_if_read_back() -> None:
         cut = rng.randrange(len(rows) + 1)
         grown = with_records(materialize(rows[:cut]), rows[cut:])
         assert serialize_state(grown) == serialize_state(materialize(rows))
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_log_read_from_a_checkpoint(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_checkpoint, "LEAST", 1)
+    rng = random.Random(seed)
+    used = 0
+    for number in range(LOGS // 2):
+        path, checkpoint = tmp_path / f"{number}.jsonl", tmp_path / f"{number}.json"
+        parts = pieces(rng, written(rng, record_line))
+        writer = CoordinationLog(str(path), str(checkpoint))
+        for piece in parts:
+            with path.open("ab") as file:
+                file.write(piece)
+            reader = CoordinationLog(str(path), str(checkpoint))  # of the checkpoint before this piece
+            state = reader.refresh()
+            used += isinstance(state.records, Versions)
+            cold = read_record_file(str(path))
+            assert serialize_state(state) == serialize_state(materialize(cold.records)), path.read_bytes()
+            assert state.first == materialize(cold.records).first and reader.bad_lines == cold.bad_lines
+            grown = with_records(state, [rec(id="r1", kind="claim"), rec(id="new", kind="claim")])
+            added = [*cold.records, rec(id="r1", kind="claim"), rec(id="new", kind="claim")]
+            assert serialize_state(grown) == serialize_state(materialize(added))
+            if rng.random() < 0.7:
+                saver = rng.choice([reader, writer])
+                saver.refresh()
+                saver.save_checkpoint()
+    assert used > LOGS // 4
+
+
+def test_a_checkpoint_of_other_bytes_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_checkpoint, "LEAST", 1)
+    path, checkpoint = tmp_path / "log.jsonl", tmp_path / "checkpoint.json"
+    path.write_text("".join(json.dumps(rec(id=f"r{n}", kind="claim", summary="before")) + "\n" for n in range(5)))
+    log = CoordinationLog(str(path), str(checkpoint))
+    assert not log.save_checkpoint()  # nothing was read
+    log.refresh()
+    assert log.save_checkpoint() and not log.save_checkpoint()  # nothing new
+    good = checkpoint.read_bytes()
+    assert isinstance(CoordinationLog(str(path), str(checkpoint)).refresh().records, Versions)
+    path.write_text(path.read_text().replace("before", "behind"))  # a line repaired by hand, as long as it was
+    assert CoordinationLog(str(path), str(checkpoint)).refresh().by_id["r3"]["summary"] == "behind"
+    path.write_text(path.read_text().replace("behind", "before"))
+    newer = json.dumps({**json.loads(good), "schemaVersion": 2}).encode()
+    for bad in (b"", good[:-9], newer, b"[]", b'{"kind":"wave-log-checkpoint","schemaVersion":1}'):
+        checkpoint.write_bytes(bad)
+        assert CoordinationLog(str(path), str(checkpoint)).refresh().by_id["r3"]["summary"] == "before"
+    path.write_text(json.dumps(rec(id="only", kind="claim")) + "\n")
+    checkpoint.write_bytes(good)
+    assert [*CoordinationLog(str(path), str(checkpoint)).refresh().by_id] == ["only"]

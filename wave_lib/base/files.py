@@ -151,22 +151,25 @@ def tail(path: str, count: int) -> str:
     return data.decode("utf-8", "replace")[-count:]
 
 
-def read_jsonl(path: str, offset: int = 0, first_line: int = 1) -> JsonlReading:
-    """Reads the whole lines of a log from a byte offset on (0, or the `next_offset` of an earlier reading)."""
+def read_jsonl(path: str, offset: int = 0, first_line: int = 1, end: int | None = None) -> JsonlReading:
+    """Reads the whole lines of a log from a byte offset on (0, or the `next_offset` of an earlier reading).
+
+    With `end`, a later `next_offset`, no further than there.
+    """
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size < offset:
                 return JsonlReading([], size, False, [], first_line)
             file.seek(offset)
-            data = file.read()
+            data = file.read(-1 if end is None else max(end - offset, 0))
     except _GONE:
         return JsonlReading([], 0, False, [], 1)
     except OSError as error:
         raise disk_error(path, error, "read") from None
-    end = data.rfind(b"\n") + 1
-    records, bad_lines, blank, lines = _parse_lines(data[:end], first_line)
-    return JsonlReading(records, offset + end, end < len(data), bad_lines, first_line + lines, blank)
+    whole = data.rfind(b"\n") + 1
+    records, bad_lines, blank, lines = _parse_lines(data[:whole], first_line)
+    return JsonlReading(records, offset + whole, whole < len(data), bad_lines, first_line + lines, blank)
 
 
 def _parse_lines(

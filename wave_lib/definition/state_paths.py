@@ -110,6 +110,10 @@ class StatePaths(Places):
         """Coordination records."""
         return self._at("coordination_log", wave=wave)
 
+    def coordination_checkpoint(self, wave: int) -> str:
+        """What the first part of a long coordination log adds up to."""
+        return self._at("coordination_checkpoint", wave=wave)
+
     def control_plane_log(self, wave: int) -> str:
         """Lifecycle events."""
         return self._at("control_plane_log", wave=wave)

@@ -78,6 +78,14 @@ _LANE = (
 
 _PER_WAVE = (
     Entry("coordination_log", STATE, f"coordination/{_WAVE}.jsonl", "E", "coordination_store", "coordination records"),
+    Entry(
+        "coordination_checkpoint",
+        STATE,
+        f"checkpoints/coordination-{_WAVE}.json",
+        "C",
+        "log_checkpoint",
+        "what the first part of a long coordination log adds up to",
+    ),
     Entry("control_plane_log", STATE, f"control-plane/{_WAVE}.jsonl", "E", "control_plane", "lifecycle events"),
     Entry("relaunch_plan", STATE, f"status/relaunch-plan-{_WAVE}.json", "S", "retry_engine", "whom to launch next"),
     Entry("retry_override", STATE, f"control/retry-override-{_WAVE}.json", "C", "control_plane", "active rerun"),

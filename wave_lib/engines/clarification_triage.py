@@ -75,11 +75,7 @@ def triage_clarifications(log: WorkingLog, facts: TriageFacts) -> TriageResult:
     pending = [record for record in log.state.of_kind("clarification-request") if record_blocks_wave(record)]
     if not pending:
         return result
-    wanted = {record["id"] for record in pending}
-    first: dict[str, JsonObject] = {}
-    for version in log.state.records:
-        if version["id"] in wanted:
-            first.setdefault(version["id"], version)
+    first = log.state.first
     for record in pending:
         _take(log, facts, _case(log, record, first.get(record["id"], record)), result)
     return result

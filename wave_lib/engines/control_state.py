@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.timestamps import parse_iso
 from .task_snapshots import EdgeFacts, blocking_edge
-from .wave_signals import TERMINAL, AgentFacts, SignalFacts, task_agent
+from .wave_signals import TERMINAL, AgentFacts, SignalFacts, is_actionable_task, task_agent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -212,10 +212,16 @@ def _closure(
 def logical_agents(facts: StatusFacts, phase: str, selection: Selection) -> list[JsonObject]:
     """One row for every agent of the wave. Spec: COORD 25.3."""
     live = frozenset(facts.live_attempt["selectedAgentIds"] if facts.live_attempt else ())
+    tasks: dict[str | None, list[JsonObject]] = {}
+    for task in facts.tasks:
+        if not task["seed"]:
+            tasks.setdefault(task_agent(task), []).append(task)
     rows = []
     for agent in facts.wave.agents:
         agent_id = agent.agent_id
-        state, closure, reason = _agent_state(facts, phase, agent_id, agent_id in live, agent_id in selection.for_rerun)
+        own = tasks.get(agent_id, [])
+        chosen = agent_id in selection.for_rerun
+        state, closure, reason = _agent_state(facts, phase, agent_id, own, agent_id in live, chosen)
         status = facts.statuses.get(agent_id)
         rows.append(
             {
@@ -224,8 +230,8 @@ def logical_agents(facts: StatusFacts, phase: str, selection: Selection) -> list
                 "reason": reason,
                 "executionState": "active" if agent_id in live else "settled" if status else "pending",
                 "closureState": closure,
-                "taskIds": [task["taskId"] for task in _tasks_of(facts, agent_id)],
-                "selectedForRerun": agent_id in selection.for_rerun,
+                "taskIds": [task["taskId"] for task in own],
+                "selectedForRerun": chosen,
                 "selectedForActiveAttempt": agent_id in live,
                 "activeProofBundleIds": [
                     bundle["proofBundleId"]
@@ -238,7 +244,7 @@ def logical_agents(facts: StatusFacts, phase: str, selection: Selection) -> list
 
 
 def _agent_state(
-    facts: StatusFacts, phase: str, agent_id: str, in_attempt: bool, for_rerun: bool
+    facts: StatusFacts, phase: str, agent_id: str, own: Sequence[JsonObject], in_attempt: bool, for_rerun: bool
 ) -> tuple[str, str, str | None]:
     """State, closure state and reason: the first row of the table that applies."""
     status, verdict = facts.statuses.get(agent_id), facts.verdicts[agent_id]
@@ -252,7 +258,7 @@ def _agent_state(
         return "needs-rerun", "failed", "The agent is selected to run again."
     if phase == "completed" and satisfied:
         return done, "passed", None
-    tasks = [task for task in _tasks_of(facts, agent_id) if task["blocking"] and task["state"] in _OPEN]
+    tasks = [task for task in own if task["blocking"] and task["state"] in _OPEN]
     working = next((task for task in tasks if task["state"] == "working"), None)
     if working is not None:
         return "working", "evaluating", f"Works on {working['taskId']}: {working['title']}"
@@ -273,10 +279,6 @@ def _agent_state(
 
 
 _OPEN = ("open", "working", "input-required")
-
-
-def _tasks_of(facts: StatusFacts, agent_id: str) -> list[JsonObject]:
-    return [task for task in facts.tasks if not task["seed"] and task_agent(task) == agent_id]
 
 
 def _what_blocks(facts: StatusFacts, agent_id: str, tasks: Sequence[JsonObject]) -> str | None:
@@ -309,7 +311,7 @@ def signal_facts(facts: StatusFacts) -> SignalFacts:
         attempt=int(attempt["attemptNumber"] or 0) if attempt else 0,
         launcher_active=facts.launcher_active or facts.runtime_live,
         edge=status.edge,
-        tasks=facts.tasks,
+        tasks=[task for task in facts.tasks if is_actionable_task(task)],
         feedback=facts.feedback,
         agents=[_signal_agent(row, runs.get(row["agentId"], []), facts) for row in status.agents],
         selection_source=status.selection.source,

@@ -51,7 +51,8 @@ _NOT_ACTIONABLE = frozenset(
     ("human-feedback", "human-escalation", "orchestrator-guidance", "resolved-by-policy", "integration-summary")
 )
 _CONFLICT = re.compile(r"conflict|contradict", re.I)
-_INTERFACE = re.compile(r"\b(?:interfaces?|contracts?|apis?|schemas?|migrations?|signatures?)\b", re.I)
+_INTERFACE_WORDS = ("interface", "contract", "api", "schema", "migration", "signature")
+_INTERFACE = re.compile(rf"\b(?:{'|'.join(_INTERFACE_WORDS)})s?\b", re.I)
 _DOC_CODES = frozenset(("missing-doc-delta", "doc-impact-gap", "invalid-doc-delta-format"))
 _BLOCKS_READY = ("unresolvedBlockers", "conflictingClaims", "proofGaps", "deployRisks")
 _LIST_WORDS = {
@@ -250,12 +251,18 @@ def _record_lists(facts: IntegrationFacts) -> dict[str, list[str]]:
         if not is_actionable(record):
             continue
         said = "\n".join([record["summary"], record["detail"], *record["artifactRefs"]])
-        if _INTERFACE.search(said):
+        if _speaks_of_interface(said):
             changed.append(record_entry(record))
         named = _named_agents(facts.wave, record)
         if len(named) > 1:
             impacts.append(f"{record_entry(record)} [owners: {', '.join(sorted(named))}]")
     return {"changedInterfaces": changed, "crossComponentImpacts": impacts}
+
+
+def _speaks_of_interface(said: str) -> bool:
+    """Whether one of the words occurs as a whole word; most texts have none of them, which is cheap to see."""
+    folded = said.casefold()
+    return any(word in folded for word in _INTERFACE_WORDS) and _INTERFACE.search(said) is not None
 
 
 def is_actionable(record: JsonObject) -> bool:

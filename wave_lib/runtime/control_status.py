@@ -56,9 +56,9 @@ def read_status(
     """
     paths, wave, number = scene.paths, scene.wave, scene.number
     log = log or derived_context(scene)
-    found = found or derived_facts(reading_context(scene))
+    control = log.control.refresh()
+    found = found or derived_facts(reading_context(scene, control), control)
     derived = preview_derived_state(log, found)
-    control = control_plane.read_control_plane(paths, number)
     entry, problems = _run_state_entry(scene)
     records, rows = read_records_and_questions(scene, log)
     request = retry_state.active_request_of(control, paths, number)

@@ -1,7 +1,7 @@
 """Refreshing the derived state of a wave: read the facts, let the engine decide, append what the logs lack.
 
 Holds: the coordination log's lock from the reading to the append.
-Writes: `coordination/wave-<n>.jsonl`, the triage log, feedback requests that triage asks for or closes.
+Writes: `coordination/wave-<n>.jsonl` and its checkpoint, the triage log, feedback requests that triage asks or closes.
 When killed: questions are written before the records that name them, and asked only once: the next refresh goes on.
 Spec: COORD 2, 5, 14, 20.
 """
@@ -56,7 +56,7 @@ class DerivedContext:
         self.wave = wave
         self.bindings = bindings
         self.orchestrator_id = orchestrator_id
-        self.log = CoordinationLog(paths.coordination_log(wave.wave))
+        self.log = CoordinationLog(paths.coordination_log(wave.wave), paths.coordination_checkpoint(wave.wave))
         self.control = ControlPlaneLog(paths.control_plane_log(wave.wave))
         created = load_json_quietly(paths.docs_queue(wave.wave)).get("createdAt")
         self.docs_queue_created_at = str(created) if created else None
@@ -70,6 +70,7 @@ def refresh_derived_state(context: DerivedContext, facts: DerivedFacts = NO_FACT
     with locked_log(context.log.path) as lock:
         derived = build_derived_state(_inputs(context, facts, ""))
         _write(context, derived.appends, lock)
+    context.log.save_checkpoint()
     context.docs_queue_created_at = derived.docs_queue["createdAt"]
     return derived
 

@@ -1,7 +1,8 @@
 """What the commands of operators and agents do to a wave: post, act, ask, answer; each in one locked step.
 
 Holds:       the coordination log's lock from the reading to the append.
-Writes:      `coordination/wave-<n>.jsonl`, the triage log, feedback requests, `human_input` events, mirrors, signals.
+Writes:      `coordination/wave-<n>.jsonl` and its checkpoint, the triage log, feedback requests, `human_input` events,
+             mirrors, signals.
 When killed: questions are on file before the records that name them; repeating the command finishes the rest.
 
 Spec: COORD 2, 3.6, 5, 12.2, 25.4, 26.3.
@@ -21,7 +22,7 @@ from ..engines.task_actions import ActionRequest, decide_action, question_of
 from ..engines.working_log import with_records
 from ..state.control_plane import append_events, event_of
 from ..state.coordination_records import is_open, normalize_record
-from ..state.coordination_store import append_versions, materialize, read_record_file, with_acknowledgements
+from ..state.coordination_store import CoordinationLog, append_versions, with_acknowledgements
 from ..state.feedback_store import answer_request, create_request, new_request_id, read_wave_requests
 from ..state.log_access import locked_log
 from .wave_scene import WaveScene, derived_context, derived_facts, launcher_is_active, reading_context
@@ -40,12 +41,15 @@ def update_records(
     Returns the records of `decide` as appended. Escalations are mirrored into the triage log if there is one.
     """
     path = scene.paths.coordination_log(scene.number)
+    log = CoordinationLog(path, scene.paths.coordination_checkpoint(scene.number))
+    log.refresh()  # what is long takes its time before others wait for the lock
     with locked_log(path, scene.paths.rel(path)) as lock:
-        state = materialize(read_record_file(path).records)
+        state = log.refresh()
         seeds = missing_seeds(scene, state)
         seeded = with_records(state, seeds)
         wanted = list(decide(seeded))
         appended = append_versions(path, state.by_id, [*seeds, *wanted, *_answered_seeds(scene, seeded, wanted)], lock)
+    log.save_checkpoint()
     own = appended[len(seeds) : len(seeds) + len(wanted)]
     _mirror_escalations(scene, own)
     return own
@@ -188,11 +192,11 @@ def answer_question(
     def resume_plan() -> Mapping[str, Any] | None:
         return compute_resume_plan(scene)
 
-    log = materialize(read_record_file(scene.paths.coordination_log(scene.number)).records)
+    context = derived_context(scene)
+    log = context.log.refresh()
     rows = read_wave_requests(scene.paths, scene.number, scene.agent_ids).rows
     questions = {row["id"] for row in rows}
     record = log.by_id.get(target_id)
-    context = derived_context(scene)
     common: dict[str, Any] = {
         "operator": operator,
         "disposition": disposition,
@@ -207,7 +211,7 @@ def answer_question(
         raise StateError(f"Record is closed already: {target_id}", remedy="`wave control task list` shows what is open")
     else:
         reconcile_answer(context, target_id, text, **common)
-        document = materialize(read_record_file(scene.paths.coordination_log(scene.number)).records).by_id[target_id]
+        document = context.log.refresh().by_id[target_id]
     settle(scene)
     return document
 

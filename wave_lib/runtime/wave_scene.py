@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..definition.lane_paths import LanePaths
     from ..definition.roles import RoleBindings
     from ..definition.wave_types import Wave
+    from ..state.control_plane import ControlPlaneState
     from .derived_state import DerivedContext, DerivedFacts
     from .wave_context import WaveContext
 
@@ -151,8 +152,11 @@ def _started_before(pid: int, started_at: object) -> bool:
 # --- results as they lie on disk ------------------------------------------------------------------------------------
 
 
-def reading_context(scene: WaveScene) -> WaveContext:
-    """The context that fact collection reads by, for a process that launches nothing."""
+def reading_context(scene: WaveScene, control: ControlPlaneState | None = None) -> WaveContext:
+    """The context that fact collection reads by, for a process that launches nothing.
+
+    `control`: the wave's control plane, when it was read already.
+    """
     from ..base.event_loop import EventLoop
     from ..definition.executor_resolution import apply_executor_selections
     from .console import Console
@@ -168,17 +172,20 @@ def reading_context(scene: WaveScene) -> WaveContext:
         lane = LaneRun(scene.paths, LauncherOptions(orchestrator_id="control"), Console(), loop)
     lane.orchestrator_id = ""  # questions of every orchestrator count
     context = WaveContext(lane, wave, scene.bindings)
-    latest = read_control_plane(scene.paths, scene.number).latest_attempt
+    latest = (control or read_control_plane(scene.paths, scene.number)).latest_attempt
     context.attempt = (latest or {}).get("attemptNumber") or 0
     return context
 
 
-def derived_facts(context: WaveContext) -> DerivedFacts:
-    """What agents left and the logs do not hold, as the launcher would collect it. Spec: COORD 20."""
+def derived_facts(context: WaveContext, control: ControlPlaneState | None = None) -> DerivedFacts:
+    """What agents left and the logs do not hold, as the launcher would collect it. Spec: COORD 20.
+
+    `control`: the wave's control plane, when it was read already.
+    """
     from . import fact_collection
     from .derived_state import DerivedFacts
 
-    control = read_control_plane(context.paths, context.number)
+    control = control or read_control_plane(context.paths, context.number)
     catalog, catalog_error = fact_collection.load_catalog(context)
     return DerivedFacts(
         attempt=context.attempt,

@@ -9,7 +9,7 @@ Spec: COORD 2, 3.5, 3.6, 4.
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.errors import WaveError
@@ -25,9 +25,10 @@ from .coordination_records import (
     updated_record,
 )
 from .log_access import collector_paused, locked_log
+from .log_checkpoint import Checkpoint, is_due, read_checkpoint, write_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from ..base.files import JsonlReading
     from ..definition.lane_paths import LanePaths
@@ -61,13 +62,17 @@ class LogReading(NamedTuple):
 
 
 class CoordinationState(NamedTuple):
-    """Materialised log: every version, and the latest version of each id sorted by (updatedAt, id). Spec: COORD 4."""
+    """Materialised log: every version, and the latest version of each id sorted by (updatedAt, id). Spec: COORD 4.
 
-    records: list[JsonObject]
+    `first` is the first version of each id: what was said before anybody answered.
+    """
+
+    records: Sequence[JsonObject]
     latest: list[JsonObject]
     by_id: dict[str, JsonObject]
     by_kind: dict[str, list[JsonObject]]
     open: list[JsonObject]
+    first: dict[str, JsonObject] = {}
 
     def of_kind(self, kind: str) -> list[JsonObject]:
         """Latest records of one kind."""
@@ -78,28 +83,54 @@ class CoordinationState(NamedTuple):
         return [record for record in self.open if record["kind"] == kind]
 
 
+class Versions(Sequence):  # type: ignore[type-arg]  # no subscript at run time: Python 3.9 is fine, mypy is told
+    """Every version of a log that goes on from a checkpoint: read only when somebody wants them, which is rare."""
+
+    def __init__(self, read: Callable[[], list[JsonObject]], added: Sequence[JsonObject] = ()) -> None:
+        self.read = read
+        self.added = list(added)
+        self._whole: list[JsonObject] | None = None
+
+    def _all(self) -> list[JsonObject]:
+        if self._whole is None:
+            self._whole = [*self.read(), *self.added]
+        return self._whole
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._all()[index]
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
+def _key(record: JsonObject) -> tuple[str, str]:
+    """What records are sorted by."""
+    return _order_time(record["updatedAt"]), record["id"]
+
+
 class _View:
-    """Records sorted by (updatedAt, id); taking one in or out costs two searches and a shift of the list."""
+    """Records sorted by (updatedAt, id); taking one in or out costs a search and a shift of the list."""
 
-    def __init__(self) -> None:
-        self._keys: list[tuple[str, str]] = []
-        self.records: list[JsonObject] = []
+    def __init__(self, records: Sequence[JsonObject] = ()) -> None:
+        self.records = list(records)
 
-    def fill(self, rows: Sequence[tuple[tuple[str, str], JsonObject]]) -> None:
-        """Take many sorted rows at once, in place of what there was."""
-        self._keys = [key for key, _ in rows]
-        self.records = [record for _, record in rows]
-
-    def put(self, key: tuple[str, str], record: JsonObject) -> None:
+    def put(self, record: JsonObject) -> None:
         """Take in a record that is not there."""
-        place = bisect_left(self._keys, key)
-        self._keys.insert(place, key)
-        self.records.insert(place, record)
+        self.records.insert(self._place(record), record)
 
-    def drop(self, key: tuple[str, str]) -> None:
+    def drop(self, record: JsonObject) -> None:
         """Take out a record that is there."""
-        place = bisect_left(self._keys, key)
-        del self._keys[place], self.records[place]
+        del self.records[self._place(record)]
+
+    def _place(self, record: JsonObject) -> int:
+        wanted, low, high = _key(record), 0, len(self.records)
+        while low < high:  # `bisect_left` takes a key from Python 3.10 on
+            middle = (low + high) // 2
+            if _key(self.records[middle]) < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        return low
 
 
 class CoordinationFold:
@@ -110,8 +141,9 @@ class CoordinationFold:
 
     def __init__(self) -> None:
         self._records: list[JsonObject] = []
+        self._unread: Callable[[], list[JsonObject]] | None = None
         self._by_id: dict[str, JsonObject] = {}
-        self._key_of: dict[str, tuple[str, str]] = {}
+        self._first: dict[str, JsonObject] = {}
         self._latest = _View()
         self._open = _View()
         self._by_kind: dict[str, _View] = {}
@@ -120,58 +152,78 @@ class CoordinationFold:
     def resume(cls, state: CoordinationState) -> CoordinationFold:
         """A fold that goes on where a state ended."""
         fold = cls()
-        fold._records = list(state.records)
+        if isinstance(state.records, Versions):
+            fold._unread, fold._records = state.records.read, list(state.records.added)
+        else:
+            fold._records = list(state.records)
         fold._by_id = dict(state.by_id)
-        fold._key_of = {record["id"]: (_order_time(record["updatedAt"]), record["id"]) for record in state.latest}
-        fold._fill([(fold._key_of[record["id"]], record) for record in state.latest])
+        fold._first = dict(state.first)
+        fold._latest, fold._open = _View(state.latest), _View(state.open)
+        fold._by_kind = {kind: _View(records) for kind, records in state.by_kind.items()}
         return fold
+
+    @classmethod
+    def from_checkpoint(cls, latest: Iterable[JsonObject], first: Iterable[JsonObject]) -> CoordinationFold:
+        """A fold of the latest version of each id; `first` are the first versions that differ from them."""
+        fold = cls()
+        fold._by_id = {record["id"]: record for record in latest}
+        fold._first = {**fold._by_id, **{record["id"]: record for record in first}}
+        fold._fill()
+        return fold
+
+    def read_versions_by(self, read: Callable[[], list[JsonObject]]) -> None:
+        """From now on the versions come from `read`, when somebody wants them; none is kept here."""
+        self._unread, self._records = read, []
 
     def add(self, record: JsonObject) -> None:
         """Fold one version into the views."""
-        record_id = record["id"]
-        previous, old_key = self._by_id.get(record_id), self._key_of.get(record_id)
+        previous = self._by_id.get(record["id"])
         merged = self._fold(record)
-        if previous is not None and old_key is not None:
+        if previous is not None:
             for view in self._views_of(previous):
-                view.drop(old_key)
+                view.drop(previous)
         for view in self._views_of(merged):
-            view.put(self._key_of[record_id], merged)
+            view.put(merged)
 
     def add_many(self, records: Iterable[JsonObject]) -> None:
         """Fold many records at once; the views are sorted once at the end."""
         for record in records:
             self._fold(record)
-        self._fill([(key, self._by_id[key[1]]) for key in sorted(self._key_of.values())])
+        self._fill()
 
     def _fold(self, record: JsonObject) -> JsonObject:
         """Later values win key by key, `id` and `createdAt` of the first version stay. Leaves the views alone."""
         record_id = record["id"]
         previous = self._by_id.get(record_id)
-        merged = record if previous is None else {**previous, **record, "createdAt": previous["createdAt"]}
+        if previous is None:
+            self._first[record_id] = merged = record
+        else:
+            merged = {**previous, **record, "createdAt": previous["createdAt"]}
         self._records.append(record)
         self._by_id[record_id] = merged
-        self._key_of[record_id] = (_order_time(merged["updatedAt"]), record_id)
         return merged
 
     def _views_of(self, record: JsonObject) -> list[_View]:
         views = [self._latest, self._by_kind.setdefault(record["kind"], _View())]
         return [*views, self._open] if record["status"] in OPEN_STATUSES else views
 
-    def _fill(self, rows: list[tuple[tuple[str, str], JsonObject]]) -> None:
-        by_kind: dict[str, list[tuple[tuple[str, str], JsonObject]]] = {}
-        for row in rows:
-            by_kind.setdefault(row[1]["kind"], []).append(row)
-        self._by_kind = {kind: _View() for kind in by_kind}
-        for kind, view in self._by_kind.items():
-            view.fill(by_kind[kind])
-        self._latest.fill(rows)
-        self._open.fill([row for row in rows if row[1]["status"] in OPEN_STATUSES])
+    def _fill(self) -> None:
+        self._latest = _View(sorted(self._by_id.values(), key=_key))
+        by_kind: dict[str, list[JsonObject]] = {}
+        for record in self._latest.records:
+            by_kind.setdefault(record["kind"], []).append(record)
+        self._by_kind = {kind: _View(records) for kind, records in by_kind.items()}
+        self._open = _View([record for record in self._latest.records if record["status"] in OPEN_STATUSES])
 
     def state(self) -> CoordinationState:
         """The present state; lists are copies, records are shared and never changed in place."""
-        kinds = {kind: list(view.records) for kind, view in self._by_kind.items() if view.records}
         return CoordinationState(
-            list(self._records), list(self._latest.records), dict(self._by_id), kinds, list(self._open.records)
+            list(self._records) if self._unread is None else Versions(self._unread, self._records),
+            list(self._latest.records),
+            dict(self._by_id),
+            {kind: list(view.records) for kind, view in self._by_kind.items() if view.records},
+            list(self._open.records),
+            dict(self._first),
         )
 
 
@@ -199,7 +251,7 @@ def serialize_state(state: CoordinationState) -> JsonObject:
         for target in record["targets"]:
             by_target.setdefault(target, []).append(record)
     return {
-        "records": state.records,
+        "records": list(state.records),
         "byId": state.by_id,
         "latestRecords": state.latest,
         "openRecords": state.open,
@@ -215,11 +267,15 @@ def serialize_state(state: CoordinationState) -> JsonObject:
 class CoordinationLog:
     """Incremental reader of one log file: `refresh` reads only what was appended since the last call.
 
-    A log that became shorter (mended, restored) is read again from the start.
+    A log that became shorter (mended, restored) is read again from the start. With the path of a checkpoint the first
+    reading goes on from there, if it is one of this very log; `save_checkpoint` is for writers (readers never write).
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, checkpoint: str = "") -> None:
         self.path = path
+        self._checkpoint = checkpoint
+        self._saved = 0
+        self._resumed = False
         self._fold = CoordinationFold()
         self._offset = 0
         self._next_line = 1
@@ -230,12 +286,36 @@ class CoordinationLog:
     def refresh(self) -> CoordinationState:
         """The state of the log as it stands on disk now."""
         with collector_paused():
+            if self._state is None and self._checkpoint:
+                self._resume()
             return self._refresh()
+
+    def save_checkpoint(self) -> bool:
+        """Write a checkpoint when the log grew much since the last one. For writers only."""
+        if self._state is None or not self._checkpoint or not is_due(self._offset, self._saved):
+            return False
+        state, rows = self._state, [(line.line, line.reason) for line in self.bad_lines]
+        first = [record for record_id, record in state.first.items() if state.by_id[record_id] is not record]
+        part = Checkpoint(self._offset, self._next_line, rows, list(state.by_id.values()), first)
+        write_checkpoint(self._checkpoint, self.path, part)
+        self._saved = self._offset
+        return True
+
+    def _resume(self) -> None:
+        found = read_checkpoint(self._checkpoint, self.path)
+        if found is None:
+            return
+        self._fold = CoordinationFold.from_checkpoint(found.latest, found.first)
+        self._resumed = True
+        self._latest_raw = {record["id"]: record for record in found.latest}
+        self._offset = self._saved = found.size
+        self._next_line = found.next_line
+        self.bad_lines = [LogDiagnostic(self.path, line, reason) for line, reason in found.bad_lines]
 
     def _refresh(self) -> CoordinationState:
         reading = read_jsonl(self.path, self._offset, self._next_line)
         if reading.next_offset < self._offset:
-            self.__init__(self.path)  # type: ignore[misc]
+            self.__init__(self.path, self._checkpoint)  # type: ignore[misc]
             return self._refresh()
         if self._state is not None and reading.next_offset == self._offset:
             return self._state
@@ -248,8 +328,13 @@ class CoordinationLog:
         self._next_line = reading.next_line
         self._offset = reading.next_offset
         self.bad_lines += bad
+        if self._resumed:
+            self._fold.read_versions_by(self._versions_until(self._offset))
         self._state = self._fold.state()
         return self._state
+
+    def _versions_until(self, end: int) -> Callable[[], list[JsonObject]]:
+        return lambda: parse_lines(self.path, read_jsonl(self.path, end=end), {}).records
 
 
 def parse_lines(
@@ -265,7 +350,9 @@ def parse_lines(
             except WaveError as error:
                 bad.append(LogDiagnostic(path, line, str(error)))
                 continue
-        previous[raw["id"]] = raw
+        before = previous.get(raw["id"])
+        kept = before is None or before["createdAt"] == raw["createdAt"]
+        previous[raw["id"]] = raw if kept or before is None else {**raw, "createdAt": before["createdAt"]}
         records.append(raw)
     bad.sort(key=lambda found: found.line)
     return LogReading(records, bad)
