@@ -53,7 +53,7 @@ def rows(folder: str) -> list[Row]:
 
 
 def _status(folder: str, log: str) -> list[Row]:
-    """`control status` as a process of its own, after a command that wrote a checkpoint; as many ids: the worst case."""
+    """`control status` as a process of its own, after a command that wrote a checkpoint; as many ids is the worst."""
     found: list[Row] = []
     for ids in (IDS, RECORDS):
         _write(log, [_record(number, number % ids) for number in range(RECORDS)])

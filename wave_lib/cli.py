@@ -126,7 +126,15 @@ COMMANDS: tuple[Entry, ...] = (
 )
 _SHORT_LIVED = ("status", "submit")
 """Clients that a sandbox calls again and again: everything counts that they do besides their work."""
-_ALIASES = {"-h": "help", "--help": "help", "-V": "version", "--version": "version"}
+_FEEDBACK = ("wave-human-feedback", "wave-feedback")
+"""What `wave feedback` is called elsewhere; its errors then begin with the first of these names. Spec: COORD 11.3."""
+_ALIASES = {
+    "-h": "help",
+    "--help": "help",
+    "-V": "version",
+    "--version": "version",
+    **dict.fromkeys(_FEEDBACK, "feedback"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -137,13 +145,14 @@ def main(argv: list[str] | None = None) -> int:
         gc.disable()
     standard_streams.complete()
     try:
-        code = _dispatch(arguments)
+        code = _dispatch(list(arguments))
         sys.stdout.flush()
         if short:
             os._exit(code)  # the interpreter's tidying up would take longer than the command itself
         return code
     except WaveError as error:
-        standard_streams.say_error(f"[wave] {error}")
+        said_by = _FEEDBACK[0] if arguments[:1] and arguments[0] in _FEEDBACK else "wave"
+        standard_streams.say_error(f"[{said_by}] {error}")
         if isinstance(error, UnknownCommand):
             standard_streams.say_error(general_help().rstrip())
         return int(error.code)
@@ -168,6 +177,11 @@ def main(argv: list[str] | None = None) -> int:
         text = " ".join(str(error).split()) or type(error).__name__
         standard_streams.say_error(f"[wave] unexpected {type(error).__name__}: {text} (WAVE_DEBUG=1 shows where)")
         return int(ExitCode.FAILED)
+
+
+def feedback() -> int:
+    """Entry point of the console scripts `wave-human-feedback` and `wave-feedback`."""
+    return main([_FEEDBACK[0], *sys.argv[1:]])
 
 
 class UnknownCommand(UsageError):

@@ -99,6 +99,16 @@ def test_settling_a_clarification_settles_what_hangs_on_it(lab):
     assert payload["blockingEdge"] is None
 
 
+def test_who_created_and_who_settled_a_task_is_on_record(lab):
+    words = ["--agent", "A1", "--summary", "How?", "--operator", "alice"]
+    made = lab.say("control", "task", "create", "--kind", "claim", *words)
+    asked = lab.say("control", "task", "create", "--kind", "human-input", *words)
+    events = [json.loads(line) for line in Path(lab.paths.control_plane_log(0)).read_text().splitlines()]
+    known = {(event["entityType"], event["entityId"], event["action"], event["actor"]) for event in events}
+    assert {("task", made["id"], "created", "alice"), ("human_input", asked["id"], "requested", "alice")} <= known
+    assert act(lab, "resolve", made["id"], "--operator", "bob")["resolvedBy"] == "bob"
+
+
 def test_reassign_wants_an_agent_of_the_wave(lab):
     request = lab.post("request", "A1", "--target", "agent:A2")
     assert lab.fails("control", "task", "act", "reassign", "--id", request)[0] == 2

@@ -123,3 +123,10 @@ def test_bad_ticket_commands_are_refused(lab):
     assert code == 1 and "Dependency nope not found for lane main" in err
     words = ("dep", "resolve", "--lane", "main", "--id", "x", "--agent", "A1", "--status", "open")
     assert lab.call(*words)[0] == 2
+
+
+@pytest.mark.parametrize("name", ["wave-feedback", "wave-human-feedback"])
+def test_the_other_names_of_the_command(lab, name):
+    code, out, _ = lab.call(name, "ask", "--lane", "main", "--wave", "0", "--agent", "A1", "--question", "Which port?")
+    assert code == 0 and out.startswith("[wave-human-feedback] created ")
+    assert lab.call(name, "show", "--lane", "main", "--id", "nope")[2].startswith("[wave-human-feedback] ")

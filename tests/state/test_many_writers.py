@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from coordination_lab import workspace
@@ -11,6 +13,7 @@ from coordination_lab import workspace
 from wave_lib.state.control_plane import read_control_plane
 from wave_lib.state.coordination_store import CoordinationLog, materialize, read_records
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 WRITERS, RECORDS = 8, 20  # the same holds for 32 writers of 2,000 records each; this is what CI can afford
 
 _WRITE = """
@@ -74,6 +77,13 @@ def test_writers_lose_nothing_and_readers_agree(tmp_path, start):
     control = read_control_plane(paths, 0)
     assert set(control.facts) == ids and len({event["id"] for event in control.events}) == len(ids)
     assert all(event["actor"] == event["entityId"].rpartition("-")[0] for event in control.events)
+
+
+def test_the_stress_run_at_a_small_size(tmp_path):
+    """`python -m tests.stress_coordination` does the same with 32 writers of 2,000 records."""
+    command = [sys.executable, str(ROOT / "tests" / "stress_coordination.py"), "--processes", "4", "--records", "40"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "nothing lost or doubled" in done.stdout, done.stderr
 
 
 def test_ids_do_not_repeat_in_a_long_log(tmp_path, monkeypatch):

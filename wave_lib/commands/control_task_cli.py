@@ -79,11 +79,13 @@ def create(given: Parsed, root: str) -> int:
     scene = scene_of(given, root)
     agent_id, kind = given.text("agent") or "", (given.text("kind") or "").lower()
     require_author(scene, agent_id)
+    operator = given.text("operator") or ""
     if kind == "human-input":
-        print_json(ask_and_record(scene, agent_id, given.text("summary") or "", given.text("detail") or ""))
+        summary, detail = given.text("summary") or "", given.text("detail") or ""
+        print_json(ask_and_record(scene, agent_id, summary, detail, operator=operator))
         return ExitCode.DONE
-    raw = record_fields(given, scene)
-    print_json(post_record(scene, {**raw, "kind": _KIND_NAMES.get(kind, kind), "source": "operator"}))
+    raw = {**record_fields(given, scene), "kind": _KIND_NAMES.get(kind, kind), "source": "operator"}
+    print_json(post_record(scene, raw, operator=operator))
     return ExitCode.DONE
 
 
@@ -180,8 +182,10 @@ def do_action(given: Parsed, root: str, action: str, unknown: str) -> JsonObject
         operator = given.text("operator") or "human-operator"
         return answer_question(scene, record_id, response, operator=operator, force=given.has("force"))
     scene = scene_of(given, root)
-    actor = given.text("agent") or "operator"
-    require_author(scene, actor)
+    agent_id = given.text("agent")
+    if agent_id:
+        require_author(scene, agent_id)
+    actor = agent_id or given.text("operator") or "operator"
     request = ActionRequest(
         action=action,
         record_id=record_id,

@@ -81,12 +81,20 @@ def _mirror_escalations(scene: WaveScene, records: Sequence[JsonObject]) -> None
         append_jsonl(triage, escalations)
 
 
-def post_record(scene: WaveScene, raw: Mapping[str, Any]) -> JsonObject:
-    """Append one record and the acknowledgements it implies; returns it. StateError for a bad record."""
+def post_record(scene: WaveScene, raw: Mapping[str, Any], *, operator: str = "") -> JsonObject:
+    """Append one record and the acknowledgements it implies; returns it. StateError for a bad record.
+
+    The author is the record's agent; the operator who posted it for that agent goes into the control-plane log.
+    """
     place = {"lane": scene.paths.lane, "wave": scene.number, "project": scene.paths.project_id}
     whole = {**place, **raw}
     normalize_record(whole, now_iso())  # a bad record is refused before anything is touched
     appended = update_records(scene, lambda state: with_acknowledgements(state, whole, scene.wave.agents, now_iso()))
+    if operator:
+        record = appended[0]
+        data = {"recordId": record["id"], "kind": record["kind"], "agentId": record["agentId"]}
+        event = event_of("task", record["id"], "created", data, source="operator", actor=operator)
+        append_events(scene.paths, scene.number, [event])
     settle(scene)
     return appended[0]
 
@@ -134,9 +142,18 @@ def act_on_record(scene: WaveScene, request: ActionRequest, unknown: str = "Task
 
 
 def ask_human(
-    scene: WaveScene, agent_id: str, question: str, context: str = "", orchestrator_id: str = "", request_id: str = ""
+    scene: WaveScene,
+    agent_id: str,
+    question: str,
+    context: str = "",
+    orchestrator_id: str = "",
+    request_id: str = "",
+    operator: str = "",
 ) -> JsonObject:
-    """Create a feedback request and its `human_input` event; returns the request. The record follows as a seed."""
+    """Create a feedback request and its `human_input` event; returns the request. The record follows as a seed.
+
+    `operator` is who asks on behalf of the agent, if somebody does.
+    """
     document = create_request(
         scene.paths,
         scene.number,
@@ -147,7 +164,9 @@ def ask_human(
         request_id=request_id,
     )
     asked = {"humanInputId": document["id"], "requestId": document["id"], "state": "pending"}
-    append_events(scene.paths, scene.number, [event_of("human_input", document["id"], "requested", asked)])
+    source = "operator" if operator else "launcher"
+    event = event_of("human_input", document["id"], "requested", asked, source=source, actor=operator)
+    append_events(scene.paths, scene.number, [event])
     return document
 
 
@@ -165,10 +184,10 @@ def close_question(scene: WaveScene, request_id: str, text: str, operator: str, 
 
 
 def ask_and_record(
-    scene: WaveScene, agent_id: str, question: str, context: str = "", orchestrator_id: str = ""
+    scene: WaveScene, agent_id: str, question: str, context: str = "", orchestrator_id: str = "", operator: str = ""
 ) -> JsonObject:
     """Ask a person: the request, its event, its record, and the signals that follow. Returns the request."""
-    document = ask_human(scene, agent_id, question, context, orchestrator_id)
+    document = ask_human(scene, agent_id, question, context, orchestrator_id, operator=operator)
     update_records(scene, lambda _state: [])
     settle(scene)
     return document

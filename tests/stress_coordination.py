@@ -1,0 +1,130 @@
+"""`python -m tests.stress_coordination [--processes 32] [--records 2000]`: a crowd of writers on one wave.
+
+Every writer is a process that posts records (named and unnamed) and now and then updates a shared one; readers reduce
+the log all the while, cold, piece by piece and from checkpoints. Exit code 1 when a record was lost, torn, doubled or
+attributed to somebody else, or when two readers disagree. Spec: COORD 2; issue 5.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "tests")) if path not in sys.path]
+
+from coordination_lab import workspace  # noqa: E402
+
+from wave_lib.definition.config import load_wave_config  # noqa: E402
+from wave_lib.definition.lane_paths import LanePaths, build_lane_paths  # noqa: E402
+from wave_lib.state.coordination_store import (  # noqa: E402
+    CoordinationLog,
+    append_record,
+    materialize,
+    read_records,
+    update_log,
+)
+
+UPDATES = 5
+"""Read-modify-append steps of each writer: each reads the whole log."""
+
+
+def write(paths: LanePaths, name: str, count: int) -> None:
+    """One writer: `count` records, every second one with an id of its own, and updates of the shared record."""
+    every = max(count // UPDATES, 1)
+    for number in range(count):
+        own = {"id": f"{name}-{number}"} if number % 2 else {}
+        append_record(paths, 0, {**own, "kind": "claim", "agentId": name, "summary": f"{name}-{number}"})
+        if number % every == 0 and number // every < UPDATES:
+            update_log(paths.coordination_log(0), lambda state: [_counted(state.by_id["shared"], name)])
+
+
+def _counted(shared: dict[str, Any], name: str) -> dict[str, Any]:
+    return {**shared, "detail": str(int(shared["detail"]) + 1), "agentId": name}
+
+
+def read(paths: LanePaths, total: int) -> None:
+    """One reader: reduces until all records are there; every view must be that of a cold reading."""
+    log, seen = CoordinationLog(paths.coordination_log(0), paths.coordination_checkpoint(0)), 0
+    while True:
+        state = log.refresh()
+        assert not log.bad_lines, log.bad_lines
+        assert len(state.by_id) >= seen
+        seen = len(state.by_id)
+        log.save_checkpoint()
+        other = CoordinationLog(log.path, paths.coordination_checkpoint(0)).refresh()
+        assert all(other.by_id[name]["createdAt"] == record["createdAt"] for name, record in state.by_id.items())
+        if seen == total:
+            assert other.by_id == materialize(read_records(paths, 0).records).by_id
+            return
+        time.sleep(0.02)  # leave the processors to the writers
+
+
+def judge(paths: LanePaths, writers: int, records: int) -> None:
+    """AssertionError unless the log holds exactly what was posted."""
+    lines = Path(paths.coordination_log(0)).read_text(encoding="utf-8").splitlines()
+    updates = len(range(0, records, max(records // UPDATES, 1))[:UPDATES])
+    assert len([json.loads(line) for line in lines]) == writers * (records + updates) + 1
+    reading = read_records(paths, 0)
+    assert reading.bad_lines == []
+    state = materialize(reading.records)
+    assert state.by_id["shared"]["detail"] == str(writers * updates)  # each saw the one before it
+    said = sorted(record["summary"] for record in state.of_kind("claim"))
+    assert said == sorted(f"W{writer}-{number}" for writer in range(writers) for number in range(records))
+    assert all(item["agentId"] == item["summary"].rpartition("-")[0] for item in state.of_kind("claim"))
+    assert len(state.by_id) == writers * records + 1
+    assert not os.path.exists(paths.coordination_log(0) + ".torn")
+
+
+def run(folder: Path, writers: int, records: int, readers: int) -> float:
+    """The whole exercise in a fresh workspace; returns the seconds that it took. AssertionError when it failed."""
+    paths = workspace(folder)
+    append_record(paths, 0, {"id": "shared", "kind": "decision", "agentId": "A0", "detail": "0"})
+    begun = time.monotonic()
+    words = [["read", str(writers * records + 1)] for _ in range(readers)]
+    words += [["write", f"W{number}", str(records)] for number in range(writers)]
+    children = [subprocess.Popen([sys.executable, __file__, "--as", str(folder), *argv]) for argv in words]
+    try:
+        codes = [child.wait() for child in children[readers:]]
+        assert codes == [0] * writers, codes
+        codes = [child.wait(timeout=600) for child in children[:readers]]
+        assert codes == [0] * readers, codes
+    finally:
+        for child in children:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+    judge(paths, writers, records)
+    return time.monotonic() - begun
+
+
+def main(argv: list[str]) -> int:
+    """Parse the command line and run."""
+    if argv[:1] == ["--as"]:
+        paths = build_lane_paths(load_wave_config(argv[1]))
+        if argv[2] == "write":
+            write(paths, argv[3], int(argv[4]))
+        else:
+            read(paths, int(argv[3]))
+        return 0
+    parser = argparse.ArgumentParser(prog="python -m tests.stress_coordination")
+    parser.add_argument("--processes", type=int, default=32)
+    parser.add_argument("--records", type=int, default=2000, help="of each process")
+    parser.add_argument("--readers", type=int, default=2)
+    given = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        taken = run(Path(folder), given.processes, given.records, given.readers)
+    total = given.processes * given.records
+    print(f"{given.processes} processes, {total} records: nothing lost or doubled, readers agree, {taken:.1f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
