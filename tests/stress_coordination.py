@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "tests")) if path not in sys.path]
 
 from coordination_lab import workspace  # noqa: E402
+from waiting import wait_until  # noqa: E402
 
 from wave_lib.definition.config import load_wave_config  # noqa: E402
 from wave_lib.definition.lane_paths import LanePaths, build_lane_paths  # noqa: E402
@@ -53,7 +54,9 @@ def _counted(shared: dict[str, Any], name: str) -> dict[str, Any]:
 def read(paths: LanePaths, total: int) -> None:
     """One reader: reduces until all records are there; every view must be that of a cold reading."""
     log, seen = CoordinationLog(paths.coordination_log(0), paths.coordination_checkpoint(0)), 0
-    while True:
+
+    def look() -> bool:
+        nonlocal seen
         state = log.refresh()
         assert not log.bad_lines, log.bad_lines
         assert len(state.by_id) >= seen
@@ -61,10 +64,11 @@ def read(paths: LanePaths, total: int) -> None:
         log.save_checkpoint()
         other = CoordinationLog(log.path, paths.coordination_checkpoint(0)).refresh()
         assert all(other.by_id[name]["createdAt"] == record["createdAt"] for name, record in state.by_id.items())
-        if seen == total:
-            assert other.by_id == materialize(read_records(paths, 0).records).by_id
-            return
-        time.sleep(0.02)  # leave the processors to the writers
+        return seen == total
+
+    wait_until(look, within=1800)
+    cold = materialize(read_records(paths, 0).records)
+    assert CoordinationLog(log.path, paths.coordination_checkpoint(0)).refresh().by_id == cold.by_id
 
 
 def judge(paths: LanePaths, writers: int, records: int) -> None:

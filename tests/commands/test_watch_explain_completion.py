@@ -78,6 +78,19 @@ def test_a_gap_is_explained_with_its_line(lab):
     assert "two tests fail" in text and ".log:2" in text and "\n  Next: wave launch " in text
 
 
+def test_every_refusal_of_the_wave_has_a_line_of_its_own(lab):
+    lab.ran("A1")
+    request = lab.post("request", "A1", "--target", "agent:A2")
+    question = lab.post("clarification-request", "A1")
+    log = Path(lab.paths.coordination_log(0))
+    explained = json.loads(lab.call("explain", "--wave", "0", "--json")[1])
+    found = {item["statusCode"]: item["evidence"] for item in explained["failures"] if item["agentId"] is None}
+    for code, record_id in (("helper-assignment-open", request), ("clarification-open", question)):
+        path, _, line = found[code].rpartition(":")
+        assert path == lab.paths.rel(str(log))
+        assert json.loads(log.read_text().splitlines()[int(line) - 1])["id"] == record_id
+
+
 def test_what_waits_for_a_person_is_explained_by_the_command_that_answers(lab):
     asked = lab.say("feedback", "ask", "--agent", "A1", "--question", "Which?", "--json")
     out = lab.call("explain", "--wave", "0")[1]

@@ -12,6 +12,7 @@ from launch_lab import CLEAR, DELTA, GAP, PROOF, READY, LaunchLab
 from wave_lib.definition.config import load_wave_config
 from wave_lib.definition.lane_paths import build_lane_paths
 from wave_lib.state.coordination_store import append_record, read_state
+from wave_lib.state.feedback_store import answer_request, create_request
 
 Make = Callable[..., LaunchLab]
 
@@ -80,16 +81,21 @@ def test_open_human_input_waits_for_people(lab: Make) -> None:
     paths = build_lane_paths(load_wave_config(str(work.root)))
     escalation = {"id": "e1", "kind": "human-escalation", "agentId": "A1", "summary": "Which colour?", "status": "open"}
     append_record(paths, 0, escalation)
+    question = create_request(paths, 0, "A1", "Which size?")
     work.prints("A1", GAP, DELTA)
     done = work.launch()
     assert done.returncode == 43
     assert "no safe relaunch target is available" in done.stderr
+    asked = next(line for line in done.stdout.splitlines() if line.startswith("  Next: wave control task act answer "))
+    assert f"--lane main --wave 0 --id {question['id']} --response" in asked
+    assert "Waits for a person" in done.stdout and "Which size?" in done.stdout
     assert work.ran() == ["A1"]
     assert [event["action"] for event in work.events("wave_run")] == ["started", "blocked"]
     assert work.state("run-state.json")["waves"]["0"]["lastReasonCode"] == "wave-blocked"
     assert work.state("dashboards/wave-0.json")["status"] == "blocked"
     work.prints("A1", PROOF, DELTA)
     append_record(paths, 0, {**escalation, "status": "resolved"})
+    answer_request(paths, question["id"], "Large")
     assert work.launch().returncode == 0
 
 

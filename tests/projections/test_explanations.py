@@ -45,7 +45,8 @@ def test_an_unknown_code_is_no_error() -> None:
 def test_what_is_said_and_where() -> None:
     snapshot = {"overall": {"ok": False, "gate": "implementationGate", "statusCode": "wave-proof-gap"}}
     failure = {"agentId": "A1", "statusCode": "wave-proof-gap", "detail": "tests\nmissing", "logPath": "logs/a1.log"}
-    lines = explain(0, snapshot, [failure], evidence={"A1": "logs/a1.log:12"}, next_command="wave launch")
+    evidence = {("A1", "wave-proof-gap"): "logs/a1.log:12"}
+    lines = explain(0, snapshot, [failure], evidence=evidence, next_command="wave launch")
     assert lines[0] == "Wave 0 is not closed; what stops it is: Implementation exit contract."
     assert lines[1].startswith("  A1 [wave-proof-gap]: A1 itself reports")
     assert "    said: tests missing" in lines

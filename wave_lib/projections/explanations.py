@@ -208,13 +208,14 @@ def explain(
     snapshot: Mapping[str, Any] | None,
     failures: Sequence[Mapping[str, Any]],
     *,
-    evidence: Mapping[str, str] | None = None,
+    evidence: Mapping[tuple[str, str], str] | None = None,
     next_command: str = "",
 ) -> list[str]:
     """Lines that say why wave `wave` is not closed.
 
     `snapshot`: gate snapshot in JSON form or None; `failures`: `{agentId, statusCode, detail, logPath}`; `evidence`:
-    agent id -> `file:line` where known, else the failure's log is named; `next_command`: what to type next.
+    (agent id or `the wave`, status code) -> `file:line` where known, else the failure's log is named; `next_command`:
+    what to type next.
     """
     overall = dict((snapshot or {}).get("overall") or {})
     shown = list(failures) or ([overall] if overall and not overall.get("ok") else [])
@@ -230,7 +231,7 @@ def explain(
     return lines
 
 
-def _explain_failure(failure: Mapping[str, Any], evidence: Mapping[str, str]) -> list[str]:
+def _explain_failure(failure: Mapping[str, Any], evidence: Mapping[tuple[str, str], str]) -> list[str]:
     code = str(failure.get("statusCode") or "unknown")
     who = str(failure.get("agentId") or "the wave")
     hint = hint_for(code)
@@ -239,7 +240,7 @@ def _explain_failure(failure: Mapping[str, Any], evidence: Mapping[str, str]) ->
     detail = " ".join(str(failure.get("detail") or "").split())
     if detail:
         lines.append(f"    said: {detail[:400]}")
-    where = evidence.get(who) or failure.get("logPath")
+    where = evidence.get((who, code)) or failure.get("logPath")
     if where:
         lines.append(f"    see: {where}")
     if hint:

@@ -23,14 +23,17 @@ if TYPE_CHECKING:
 _TOO_LARGE_BYTES = 4 << 20
 
 
-def find(ctx: WaveContext, failures: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Agent id (`the wave` for a failure of nobody's) -> `<file>:<line>` of what explains the failure, where known."""
+def find(ctx: WaveContext, failures: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """(agent id, status code) -> `<file>:<line>` of what explains the failure, where known.
+
+    A failure of nobody's has `the wave` in place of the agent.
+    """
     found = {}
     for failure in failures:
         run, code = ctx.runs.get(str(failure.get("agentId"))), str(failure.get("statusCode"))
         place = _of_agent(ctx, run, code) if run else _of_wave(ctx, str(failure.get("detail") or ""))
         if place is not None:
-            found[run.agent_id if run else "the wave"] = f"{ctx.paths.rel(place[0])}:{place[1]}"
+            found[run.agent_id if run else "the wave", code] = f"{ctx.paths.rel(place[0])}:{place[1]}"
     return found
 
 

@@ -13,10 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import ExitCode
+from ..base.text import compact
 from ..base.timestamps import now_iso
 from ..engines import closure_engine, coordination_seeds, retry_engine
 from ..projections.explanations import explain
 from ..state import coordination_store, retry_state, run_state
+from ..state.coordination_records import record_blocks_wave
 from . import (
     agent_sessions,
     evidence_lines,
@@ -158,12 +160,18 @@ def _record_blocked(ctx: WaveContext, result: PassResult, reason: str) -> None:
 
 
 def explain_end(ctx: WaveContext, result: PassResult) -> None:
-    """Say in plain words why the wave is not closed and what to do next."""
+    """Say in plain words why the wave is not closed and what to do next: before anything else, answer who asks."""
+    from .wave_explanation import answer_command, launch_command
+    from .wave_scene import WaveScene
+
     snapshot = result.snapshot.to_json() if result.snapshot else None
-    again = f"wave launch --lane {ctx.paths.lane} --start-wave {ctx.number} --end-wave {ctx.number}"
-    lines = explain(
-        ctx.number, snapshot, result.failures, evidence=evidence_lines.find(ctx, result.failures), next_command=again
-    )
+    lines = explain(ctx.number, snapshot, result.failures, evidence=evidence_lines.find(ctx, result.failures))
+    questions = ctx.derived.coordination_state.open_of_kind("human-feedback") if ctx.derived else []
+    waiting = [record for record in questions if record_blocks_wave(record)]
+    lines += [f"  Waits for a person, {record['id']}: {compact(record['summary'], 200)}" for record in waiting]
+    scene = WaveScene(ctx.paths, ctx.wave, ctx.bindings)
+    commands = [answer_command(scene, record["id"]) for record in waiting]
+    lines += [f"  Next: {command}" for command in [*commands, launch_command(ctx.paths, ctx.number)]]
     ctx.lane.console.say()
     for line in lines:
         ctx.lane.console.say(line)

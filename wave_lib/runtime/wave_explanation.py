@@ -22,6 +22,7 @@ from .fact_collection import collect_wave_facts
 from .wave_scene import reading_context
 
 if TYPE_CHECKING:
+    from ..definition.lane_paths import LanePaths
     from ..engines.control_state import StatusFacts
     from .wave_scene import WaveScene
 
@@ -48,9 +49,7 @@ def explain_wave(scene: WaveScene) -> Explanation:
     """The explanation of a wave as it stands. Writes nothing."""
     facts = read_status(scene).facts
     status = wave_status(facts)
-    place = f"--lane {scene.paths.lane} --wave {scene.number}{_suffix(scene)}"
-    launch = f"wave launch --lane {scene.paths.lane} --start-wave {scene.number} --end-wave {scene.number}"
-    launch += _suffix(scene)
+    place, launch = _place(scene), launch_command(scene.paths, scene.number)
 
     def made(ok: bool, lines: list[str], following: str = "", failures: list[JsonObject] | None = None) -> Explanation:
         return Explanation(
@@ -67,8 +66,9 @@ def explain_wave(scene: WaveScene) -> Explanation:
     failures = _failures(scene, snapshot)
     evidence = evidence_lines.find(context, failures)
     for failure in failures:
-        failure["evidence"] = evidence.get(str(failure["agentId"])) or failure["logPath"]
-    following = _next_command(facts, place, launch)
+        key = str(failure["agentId"] or "the wave"), str(failure["statusCode"])
+        failure["evidence"] = evidence.get(key) or failure["logPath"]
+    following = _next_command(scene, facts, place, launch)
     lines = explain(scene.number, snapshot, failures, evidence=evidence)
     if status.edge is not None:
         lines.append(f"  Waits for {status.edge['kind']} {status.edge['id']}: {one_line(status.edge['detail'])}")
@@ -79,8 +79,21 @@ def _next(command: str) -> list[str]:
     return [f"  Next: {command}"] if command else []
 
 
-def _suffix(scene: WaveScene) -> str:
-    paths = scene.paths
+def launch_command(paths: LanePaths, number: int) -> str:
+    """What runs this wave (again)."""
+    return f"wave launch --lane {paths.lane} --start-wave {number} --end-wave {number}{_suffix(paths)}"
+
+
+def answer_command(scene: WaveScene, question_id: str) -> str:
+    """What answers a question to a person."""
+    return f'wave control task act answer {_place(scene)} --id {question_id} --response "<answer>"'
+
+
+def _place(scene: WaveScene) -> str:
+    return f"--lane {scene.paths.lane} --wave {scene.number}{_suffix(scene.paths)}"
+
+
+def _suffix(paths: LanePaths) -> str:
     project = f" --project {paths.project_id}" if paths.profile.explicit_project else ""
     run = f" --run {paths.run_id}" if paths.run_id else ""
     return project + run + (" --dry-run" if paths.dry_run else "")
@@ -115,12 +128,12 @@ def _failures(scene: WaveScene, snapshot: JsonObject) -> list[JsonObject]:
     return found
 
 
-def _next_command(facts: StatusFacts, place: str, launch: str) -> str:
+def _next_command(scene: WaveScene, facts: StatusFacts, place: str, launch: str) -> str:
     """The command that gets the wave further."""
     edge = wave_status(facts).edge
     kind = edge["kind"] if edge else ""
     if edge is not None and kind in ("human-input", "human-escalation"):
-        return f'wave control task act answer {place} --id {edge["id"]} --response "<answer>"'
+        return answer_command(scene, edge["id"])
     if facts.live_attempt is not None:
         return f"wave watch {place}"
     if edge is not None and kind in ("clarification", "blocker", "request"):
