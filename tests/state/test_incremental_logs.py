@@ -16,7 +16,14 @@ from coordination_lab import at, rec
 from wave_lib.engines.working_log import with_records
 from wave_lib.state import log_checkpoint
 from wave_lib.state.control_plane import ControlPlaneLog, materialize_events, read_event_file
-from wave_lib.state.coordination_store import CoordinationLog, Versions, materialize, read_record_file, serialize_state
+from wave_lib.state.coordination_store import (
+    CoordinationLog,
+    Versions,
+    materialize,
+    read_record_file,
+    serialize_state,
+    update_log,
+)
 
 LOGS = 700
 KINDS = ("request", "ack", "claim", "blocker", "clarification-request", "human-feedback", "decision")
@@ -208,3 +215,23 @@ def test_a_checkpoint_of_other_bytes_is_not_used(tmp_path: Path, monkeypatch: py
     path.write_text(json.dumps(rec(id="only", kind="claim")) + "\n")
     checkpoint.write_bytes(good)
     assert [*CoordinationLog(str(path), str(checkpoint)).refresh().by_id] == ["only"]
+
+
+def test_updates_see_what_others_did_to_the_log_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+
+    def count() -> list[str]:
+        seen: list[str] = []
+        update_log(str(path), lambda state: seen.extend(sorted(state.by_id)) or [rec(id=f"u{len(seen)}", kind="claim")])
+        return seen
+
+    assert count() == []
+    with path.open("a") as file:
+        file.write(json.dumps(rec(id="other", kind="claim")) + "\n")
+    assert count() == ["other", "u0"]
+    path.write_text(json.dumps(rec(id="cut", kind="claim")) + "\n")
+    assert count() == ["cut"]
+    replaced = tmp_path / "new"
+    replaced.write_text("".join(json.dumps(rec(id=f"n{n}", kind="claim")) + "\n" for n in range(9)))
+    replaced.replace(path)
+    assert count() == [f"n{n}" for n in range(9)]

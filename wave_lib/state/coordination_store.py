@@ -1,6 +1,6 @@
 """The coordination log of a wave: append, read, and the state its records add up to.
 
-Holds: nothing between calls; the log's kernel lock (`<log>.flock`) while it appends.
+Holds: what was read of the log updated last; the log's kernel lock (`<log>.flock`) while it appends.
 Writes: `coordination/wave-<n>.jsonl`, and `<log>.torn` when it mends a torn tail.
 When killed: the log ends with a whole record or with a torn line that readers drop and the next writer sets aside.
 Spec: COORD 2, 3.5, 3.6, 4.
@@ -412,11 +412,36 @@ def _id_of_place(path: str, record: JsonObject) -> str:
 def update_log(path: str, decide: Callable[[CoordinationState], Sequence[Mapping[str, Any]]]) -> list[JsonObject]:
     """Read a log, ask `decide` what to append, append it: one locked step, one write. Returns what was appended.
 
-    A record whose id exists already becomes its next version (later `updatedAt`, first `createdAt`). Spec: COORD 2.
+    A record whose id exists already becomes its next version (later `updatedAt`, first `createdAt`). What is long is
+    read before the lock is taken, and once only by a process that goes on updating the log. Spec: COORD 2.
     """
+    reader = _take_reader(path)
     with locked_log(path) as log:
-        state = materialize(read_record_file(path).records)
-        return append_versions(path, state.by_id, decide(state), log)
+        state = reader.refresh()
+        written = append_versions(path, state.by_id, decide(state), log)
+    _kept.clear()
+    _kept[path] = reader, _file_of(path)
+    return written
+
+
+_kept: dict[str, tuple[CoordinationLog, tuple[int, int]]] = {}
+"""The log updated last, as far as it was read, and which file that was. Nobody else has it while it is used."""
+
+
+def _take_reader(path: str) -> CoordinationLog:
+    reader, file = _kept.pop(path, (None, None))
+    if reader is None or file != _file_of(path):
+        reader = CoordinationLog(path)
+        reader.refresh()
+    return reader
+
+
+def _file_of(path: str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 def append_versions(
