@@ -23,6 +23,7 @@ sys.path.insert(0, ROOT)
 from wave_lib import cli  # noqa: E402
 from wave_lib.base.errors import ExitCode  # noqa: E402
 from wave_lib.definition import config_schema, state_tree  # noqa: E402
+from wave_lib.projections.explanations import HINTS  # noqa: E402
 from wave_lib.state import marker_grammar  # noqa: E402
 
 _PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
@@ -104,6 +105,15 @@ def exit_codes() -> Iterator[str]:
     yield from table(("Code", "Name", "Meaning"), cells)
 
 
+def refusals() -> Iterator[str]:
+    """Every family of status codes with its meaning and remedy."""
+    cells = (
+        (", ".join(map(code, hint.codes)), *(text.format(who="the agent") for text in (hint.meaning, hint.remedy)))
+        for hint in HINTS
+    )
+    yield from table(("Status code", "Means", "Do"), cells)
+
+
 def commands() -> Iterator[str]:
     """Every command with the text of its `--help`."""
     shown = [entry for entry in cli.COMMANDS if not entry.hidden and find_spec(f"wave_lib.{entry.module}")]
@@ -134,6 +144,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "state-layout": state_layout,
     "markers": markers,
     "exit-codes": exit_codes,
+    "refusals": refusals,
     "commands": commands,
 }
 

@@ -26,7 +26,7 @@ class Hint(NamedTuple):
 
 
 # A code that ends in `*` stands for every code with that beginning; the first row that fits is used.
-_HINTS: tuple[Hint, ...] = (
+HINTS: tuple[Hint, ...] = (
     Hint(
         (
             "missing-wave-proof",
@@ -194,7 +194,7 @@ _HINTS: tuple[Hint, ...] = (
 
 def hint_for(status_code: str) -> Hint | None:
     """The row for a status code, None for an unknown one. An all-digit code is an exit code."""
-    for hint in _HINTS:
+    for hint in HINTS:
         for code in hint.codes:
             if code == status_code or (code.endswith("*") and status_code.startswith(code[:-1])):
                 return hint
