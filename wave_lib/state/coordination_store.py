@@ -171,6 +171,11 @@ class CoordinationFold:
         fold._fill()
         return fold
 
+    @property
+    def by_id(self) -> Mapping[str, JsonObject]:
+        """Latest version of each id; later additions change it."""
+        return self._by_id
+
     def read_versions_by(self, read: Callable[[], list[JsonObject]]) -> None:
         """From now on the versions come from `read`, when somebody wants them; none is kept here."""
         self._unread, self._records = read, []
@@ -275,6 +280,7 @@ class CoordinationLog:
         self.path = path
         self._checkpoint = checkpoint
         self._saved = 0
+        self._begun = False
         self._resumed = False
         self._fold = CoordinationFold()
         self._offset = 0
@@ -286,9 +292,16 @@ class CoordinationLog:
     def refresh(self) -> CoordinationState:
         """The state of the log as it stands on disk now."""
         with collector_paused():
-            if self._state is None and self._checkpoint:
-                self._resume()
-            return self._refresh()
+            if self._read_on() or self._state is None:
+                self._state = self._fold.state()
+        return self._state
+
+    def refresh_latest(self) -> Mapping[str, JsonObject]:
+        """Only the latest version of each id, as it stands on disk now: a view that the next reading changes."""
+        with collector_paused():
+            if self._read_on():
+                self._state = None
+        return self._fold.by_id
 
     def save_checkpoint(self) -> bool:
         """Write a checkpoint when the log grew much since the last one. For writers only."""
@@ -309,16 +322,22 @@ class CoordinationLog:
         self._resumed = True
         self._latest_raw = {record["id"]: record for record in found.latest}
         self._offset = self._saved = found.size
+        self._fold.read_versions_by(self._versions_until(found.size))
         self._next_line = found.next_line
         self.bad_lines = [LogDiagnostic(self.path, line, reason) for line, reason in found.bad_lines]
 
-    def _refresh(self) -> CoordinationState:
+    def _read_on(self) -> bool:
+        """Fold what was appended; whether there was anything."""
+        if not self._begun and self._checkpoint:
+            self._resume()
+        self._begun = True
         reading = read_jsonl(self.path, self._offset, self._next_line)
         if reading.next_offset < self._offset:
-            self.__init__(self.path, self._checkpoint)  # type: ignore[misc]
-            return self._refresh()
-        if self._state is not None and reading.next_offset == self._offset:
-            return self._state
+            self.__init__(self.path)  # type: ignore[misc]
+            self._read_on()
+            return True
+        if reading.next_offset == self._offset:
+            return False
         records, bad = parse_lines(self.path, reading, self._latest_raw, self._next_line)
         if self._offset:
             for record in records:
@@ -330,11 +349,11 @@ class CoordinationLog:
         self.bad_lines += bad
         if self._resumed:
             self._fold.read_versions_by(self._versions_until(self._offset))
-        self._state = self._fold.state()
-        return self._state
+        return True
 
     def _versions_until(self, end: int) -> Callable[[], list[JsonObject]]:
-        return lambda: parse_lines(self.path, read_jsonl(self.path, end=end), {}).records
+        path = self.path  # not `self`: fold and log would keep each other, and a long log is a lot to keep
+        return lambda: parse_lines(path, read_jsonl(path, end=end), {}).records
 
 
 def parse_lines(
@@ -392,7 +411,13 @@ def append_record(
             fresh["id"] = _id_of_place(path, fresh)
             append_jsonl(path, fresh, lock=log)
         return fresh
-    return update_log(path, lambda state: with_acknowledgements(state, raw, agents, now_iso()))[0]
+    if fresh["kind"] == "ack":
+        return update_log(path, lambda state: with_acknowledgements(state, raw, agents, now_iso()))[0]
+    reader = _take_reader(path)
+    with locked_log(path) as log:
+        written = append_versions(path, reader.refresh_latest(), [fresh], log)
+    _keep_reader(reader)
+    return written[0]
 
 
 def _id_of_place(path: str, record: JsonObject) -> str:
@@ -419,8 +444,7 @@ def update_log(path: str, decide: Callable[[CoordinationState], Sequence[Mapping
     with locked_log(path) as log:
         state = reader.refresh()
         written = append_versions(path, state.by_id, decide(state), log)
-    _kept.clear()
-    _kept[path] = reader, _file_of(path)
+    _keep_reader(reader)
     return written
 
 
@@ -432,8 +456,13 @@ def _take_reader(path: str) -> CoordinationLog:
     reader, file = _kept.pop(path, (None, None))
     if reader is None or file != _file_of(path):
         reader = CoordinationLog(path)
-        reader.refresh()
+    reader.refresh_latest()
     return reader
+
+
+def _keep_reader(reader: CoordinationLog) -> None:
+    _kept.clear()
+    _kept[reader.path] = reader, _file_of(reader.path)
 
 
 def _file_of(path: str) -> tuple[int, int]:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from ..base.locks import FileLock
 
-_MANY = 20_000
 
 
 @contextlib.contextmanager
@@ -33,7 +32,7 @@ def locked_log(path: str, shown: str = "") -> Iterator[FileLock]:
 def collector_paused() -> Iterator[None]:
     """No search for cycles meanwhile: records have none, and looking for some in 100,000 takes a third of the time.
 
-    Nor later: many records made at once are taken out of what is ever searched.
+    Freezing them for good would save later searches too, but whoever reads a long log often would never get them back.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -41,6 +40,4 @@ def collector_paused() -> Iterator[None]:
         yield
     finally:
         if enabled:
-            if gc.get_count()[0] > _MANY:
-                gc.freeze()
             gc.enable()
