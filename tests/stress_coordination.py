@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "tests")) if path not in
 from coordination_lab import workspace  # noqa: E402
 from waiting import wait_until  # noqa: E402
 
+from wave_lib.base.errors import LockHeldError  # noqa: E402
 from wave_lib.definition.config import load_wave_config  # noqa: E402
 from wave_lib.definition.lane_paths import LanePaths, build_lane_paths  # noqa: E402
 from wave_lib.state.coordination_store import (  # noqa: E402
     CoordinationLog,
+    CoordinationState,
     append_record,
     materialize,
     read_records,
@@ -42,12 +45,24 @@ def write(paths: LanePaths, name: str, count: int) -> None:
     every = max(count // UPDATES, 1)
     for number in range(count):
         own = {"id": f"{name}-{number}"} if number % 2 else {}
-        append_record(paths, 0, {**own, "kind": "claim", "agentId": name, "summary": f"{name}-{number}"})
+        raw = {**own, "kind": "claim", "agentId": name, "summary": f"{name}-{number}"}
+        _insist(lambda: append_record(paths, 0, raw))  # noqa: B023 - called at once
         if number % every == 0 and number // every < UPDATES:
-            update_log(paths.coordination_log(0), lambda state: [_counted(state.by_id["shared"], name)])
+            _insist(lambda: update_log(paths.coordination_log(0), lambda state: [_counted(state, name)]))
 
 
-def _counted(shared: dict[str, Any], name: str) -> dict[str, Any]:
+def _insist(act: Callable[[], object]) -> None:
+    """Do it, and do as the error says when the lock could not be had in time: try again."""
+    while True:
+        try:
+            act()
+            return
+        except LockHeldError as error:
+            print(f"[stress] {error}", file=sys.stderr)
+
+
+def _counted(state: CoordinationState, name: str) -> dict[str, Any]:
+    shared = state.by_id["shared"]
     return {**shared, "detail": str(int(shared["detail"]) + 1), "agentId": name}
 
 

@@ -137,7 +137,7 @@ def test_many_writers_at_once(tmp_path: Path) -> None:
     program = (
         "import sys; from coordination_lab import *; from wave_lib.runtime.derived_state import *\n"
         "from wave_lib.state.coordination_store import append_record\n"
-        "paths = workspace(Path(sys.argv[1])); wave = wave_of()\n"
+        "paths = build_lane_paths(load_wave_config(sys.argv[1])); wave = wave_of()\n"
         "refresh_derived_state(DerivedContext(paths, wave, bindings_of(wave, paths)))\n"
         "append_record(paths, 0, {'kind': 'claim', 'agentId': 'A1', 'summary': sys.argv[2]})\n"
     )
