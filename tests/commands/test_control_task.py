@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from control_lab import ControlLab
 
+from wave_lib.runtime.derived_state import refresh_derived_state
+from wave_lib.runtime.wave_scene import derived_context
+
 
 @pytest.fixture
 def lab(tmp_path, capsys):
@@ -97,6 +100,35 @@ def test_settling_a_clarification_settles_what_hangs_on_it(lab):
     assert (asked["status"], asked["disposition"]) == ("answered", "resolved")
     assert lab.record(asked["id"])["status"] == "resolved"
     assert payload["blockingEdge"] is None
+
+
+@pytest.mark.parametrize("action", ["defer", "mark-advisory", "mark-stale", "resolve-policy"])
+@pytest.mark.parametrize("kind", ["request", "clarification-request", "blocker"])
+def test_a_downgrade_takes_effect_at_once(lab, kind, action):
+    """Neither the status nor a gate waits for a record that was downgraded, and the signal follows."""
+    record = lab.post(kind, "A1", "--target", "agent:A2", "--priority", "urgent")
+    before = lab.status()
+    assert before["blockingEdge"]["id"] == record and before["closureState"] == "blocked"
+    act(lab, action, record)
+    after = lab.status()
+    assert after["blockingEdge"] is None and after["helperAssignments"] == [] and after["nextTimer"] is None
+    signals = (before["signals"]["wave"], after["signals"]["wave"])
+    assert [signal["signal"] for signal in signals] == ["coordination-action", "stable"]
+    assert signals[1]["version"] == signals[0]["version"] + 1 and "pendingPersist" not in signals[1]
+    gates = json.loads(lab.call("explain", "--lane", "main", "--wave", "0", "--json")[1])["failures"]
+    assert not {"clarification-open", "helper-assignment-open", "blocker-open"} & {gate["statusCode"] for gate in gates}
+
+
+def test_a_decision_answers_a_question_and_reaches_who_asked(lab):
+    said = ["--summary", "parse()", "--detail", "It returns USE-PORT-4711", "--artifact", "src/widget.py"]
+    lab.say("coord", "post", "--agent", "A1", "--kind", "decision", *said)
+    question = lab.post("clarification-request", "A2", "--artifact", "src/widget.py")
+    refresh_derived_state(derived_context(lab.scene))
+    assert (lab.record(question)["status"], lab.record(question)["detail"]) == ("resolved", "It returns USE-PORT-4711")
+    for path in (lab.paths.coordination_log(0), lab.paths.triage_log(0)):
+        assert f"triage-{question}-policy" in [json.loads(line)["id"] for line in Path(path).read_text().splitlines()]
+    inbox = (lab.root / lab.say("coord", "inbox", "--agent", "A2")["inboxPath"]).read_text()
+    assert "USE-PORT-4711" in inbox.partition("## Answers for you")[2].partition("\n## ")[0]
 
 
 def test_who_created_and_who_settled_a_task_is_on_record(lab):
