@@ -24,6 +24,8 @@ from .workspace import make_workspace
 
 WAVE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "wave.py")
 RECORDS = 100_000
+EVENTS = 2_000
+"""What a launcher notes of a wave with a few hundred runs of agents."""
 IDS = 2_000
 """Records of a long-lived wave are mostly versions of a few thousand questions, claims and decisions."""
 
@@ -49,7 +51,9 @@ def rows(folder: str) -> list[Row]:
             _append(path, line(RECORDS + number, RECORDS + number))
             taken.append(_seconds(reader.refresh))
         found.append((f"100,000 records: {name}, after one append", statistics.median(taken) * 1000, "ms", 20.0))
-    return [*found, _derived(paths), *_status(folder, coordination)]
+    derived = _derived(paths)
+    _write(control, [_event(number) for number in range(EVENTS)])
+    return [*found, derived, *_status(folder, coordination)]
 
 
 def _status(folder: str, log: str) -> list[Row]:
