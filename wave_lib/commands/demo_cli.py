@@ -99,7 +99,7 @@ def _report(account: DemoAccount, removed: bool) -> None:
     ran = sum(agent.exit_code is not None for agent in account.agents)
     lines += ["", f"The wave is {verdict}: {ran} agents, each a process of its own, in {account.seconds:.1f} s."]
     if removed:
-        lines.append("Its workspace was temporary and is removed now, evidence and all; `wave demo --keep <dir>` keeps it.")
+        lines.append("Its workspace was temporary and is removed, evidence and all; `wave demo --keep <dir>` keeps it.")
     else:
         lines.append(f"Look around: {account.workspace}")
     print("\n".join(lines))
