@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ PACKAGE = ROOT / "wave_lib"
 
 # Containers often forbid compiled modules; the thousands of processes started here would then compile them each time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# A suite that a shell started in the background inherits an ignored SIGINT, and every process started here with it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
