@@ -169,19 +169,21 @@ def test_tmux_sessions_show_the_dashboards(tmp_path: Path) -> None:
     socket = ctx.paths.tmux_socket_name
     current, overall = (ctx.paths.tmux_dashboard_session(target) for target in ("current", "global"))
     try:
-        assert tmux_adapter.new_session(socket, current, str(tmp_path), ["sleep", "100"]).ok  # left by a killed launch
-        # What the session runs ends at once, there being no dashboard; it is kept for the look at it.
+        # A session of somebody else keeps the server, and with it the option, when the lane's own sessions end.
+        assert tmux_adapter.new_session(socket, "other", str(tmp_path), ["sleep", "100"]).ok
+        # What the sessions run ends at once, there being no dashboard; they are kept for the look at them.
         assert tmux_adapter.tmux(socket, "set-option", "-g", "remain-on-exit", "on").ok
+        assert tmux_adapter.new_session(socket, current, str(tmp_path), ["sleep", "100"]).ok  # left by a killed launch
         terminals.open_lane(ctx.lane)
-        assert tmux_adapter.list_sessions(socket) == [overall]
+        assert sorted(tmux_adapter.list_sessions(socket)) == sorted(["other", overall])
         terminals.open_dashboard(ctx)
-        assert sorted(tmux_adapter.list_sessions(socket)) == sorted([current, overall])
+        assert sorted(tmux_adapter.list_sessions(socket)) == sorted(["other", current, overall])
         started = tmux_adapter.tmux(socket, "list-panes", "-a", "-F", "#{pane_start_command}").output
         assert "--attach current --no-tmux" in started and "--attach global --no-tmux" in started
         terminals.close_wave(ctx)
-        assert tmux_adapter.list_sessions(socket) == [overall]
+        assert sorted(tmux_adapter.list_sessions(socket)) == sorted(["other", overall])
         terminals.close_lane(ctx.lane)
-        assert tmux_adapter.list_sessions(socket) == []
+        assert tmux_adapter.list_sessions(socket) == ["other"]
     finally:
         tmux_adapter.tmux(socket, "kill-server")
 
