@@ -15,11 +15,11 @@ from waiting import wait_until
 
 from wave_lib.base import locks
 from wave_lib.base.processes import pid_exists
+from wave_lib.runtime import agent_sessions
 from wave_lib.runtime.agent_records import files_of
 from wave_lib.runtime.agent_sessions import (
     AgentHandle,
     Found,
-    adopt,
     agent_alive,
     examine_agent,
     finalise_lost_agent,
@@ -112,12 +112,31 @@ def test_adopt_waits_for_a_live_agent_and_runs_nothing_twice(lab: Lab) -> None:
     os.mkfifo(lab.root / "gate")
     handle = lab.start("echo run >> runs; read -r _ < gate")
     lab.running(handle)
-    adopted = adopt(handle.runtime_path)
+    adopted = take_up(lab.started[0])
     assert adopted is not None and adopted.adopted and adopted.launch_id == handle.launch_id
     (lab.root / "gate").write_text("go\n")
     result = lab.wait(adopted)
     assert result.failures == [] and (lab.root / "runs").read_text() == "run\n"
-    assert adopt(handle.runtime_path) is None
+
+
+def test_an_agent_that_ends_right_after_the_look_is_not_started_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(lab.root / "gate")
+    handle = lab.start("read -r _ < gate")
+    lab.running(handle)
+
+    def look_and_let_it_end(path: str) -> tuple[Found, dict[str, Any] | None]:
+        seen = examine_agent(path)
+        if seen[0] is Found.LIVE:
+            (lab.root / "gate").write_text("go\n")
+            wait_until(lambda: not agent_alive(path), what="the agent to end")
+        return seen
+
+    monkeypatch.setattr(agent_sessions, "examine_agent", look_and_let_it_end)
+    taken = take_up(lab.started[0])
+    assert taken is not None and taken.launch_id == handle.launch_id
+    assert lab.wait(taken).failures == []
 
 
 def test_take_up_follows_the_table(lab: Lab) -> None:

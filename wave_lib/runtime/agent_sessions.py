@@ -46,7 +46,6 @@ __all__ = [
     "RateLimit",
     "Slots",
     "Termination",
-    "adopt",
     "agent_alive",
     "examine_agent",
     "finalise_lost_agent",
@@ -270,7 +269,7 @@ def _spawn_runner(
             if fd is not None:
                 os.close(fd)
     tree.shared_with(child.pid)
-    return _handle(record, files.runtime, request, child.pid)._replace(child=child, ready_fd=ready)
+    return _handle(record, request, child.pid)._replace(child=child, ready_fd=ready)
 
 
 def _fill_lease_pipe(fd: int, leases: Mapping[str, str]) -> None:
@@ -377,14 +376,6 @@ def _record_spawn_failure(request: AgentStart, files: AgentFiles, record: dict[s
 # --- finding, adopting, taking up ------------------------------------------------------------------------------------
 
 
-def adopt(runtime_path: str, request: AgentStart | None = None) -> AgentHandle | None:
-    """A handle on the live agent of this record, or None when nothing of it lives. Signals nothing. Spec: SUP 10.3."""
-    found, record = examine_agent(runtime_path)
-    if found is not Found.LIVE or record is None:
-        return None
-    return _handle(record, runtime_path, request, record.get("runnerPid"))._replace(adopted=True)
-
-
 def take_up(request: AgentStart) -> AgentHandle | None:
     """What an earlier launcher left of this very agent, by the table of SUP 10.3; None when it has to be started.
 
@@ -400,7 +391,8 @@ def take_up(request: AgentStart) -> AgentHandle | None:
     same_prompt = record.get("promptHash") == request.prompt_hash
     if found is Found.LIVE:
         if same_place and same_prompt and (same_attempt or request.run_id is None):
-            return adopt(request.runtime_path, request)
+            # From this very look: should the agent end meanwhile, the handle settles at once.
+            return _handle(record, request, record.get("runnerPid"), adopted=True)
         terminate_agent_tree(request.runtime_path, "superseded", request.grace_seconds)
         return None
     never_started = found is Found.NEVER_STARTED and not _was_resuming(record)
@@ -412,7 +404,7 @@ def take_up(request: AgentStart) -> AgentHandle | None:
             return resumed
     if found is not Found.FINISHED:
         finalise_lost_agent(request.runtime_path)
-    return _handle(record, request.runtime_path, request, None)._replace(adopted=True)
+    return _handle(record, request, None, adopted=True)
 
 
 def _was_resuming(record: dict[str, Any]) -> bool:
@@ -421,17 +413,18 @@ def _was_resuming(record: dict[str, Any]) -> bool:
 
 
 def _handle(
-    record: dict[str, Any], runtime_path: str, request: AgentStart | None, runner_pid: int | None
+    record: dict[str, Any], request: AgentStart, runner_pid: int | None, adopted: bool = False
 ) -> AgentHandle:
     return AgentHandle(
         agent_id=str(record.get("agentId")),
         attempt=int(record.get("attempt") or 0),
         launch_id=str(record.get("launchId") or ""),
-        runtime_path=runtime_path,
+        runtime_path=request.runtime_path,
         status_path=str(record.get("statusPath") or ""),
         log_path=str(record.get("logPath") or ""),
         prompt_hash=record.get("promptHash"),
         runner_pid=runner_pid,
+        adopted=adopted,
         request=request,
     )
 
