@@ -7,7 +7,9 @@ The expected codes are those of GATE 7.4-7.11; what follows from them is LAUNCH 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +108,35 @@ KILL_ALL = (
 )
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[LaunchLab]:
-    made: list[LaunchLab] = []
-    yield made  # type: ignore[misc]
-    for item in made:
-        item.close()
+Done = subprocess.CompletedProcess  # of str
+Launched = Callable[[bool, str, str], tuple[LaunchLab, Done]]
+
+
+@pytest.fixture(scope="module")
+def launched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    """The workspace and the ended launch of a cell. All chosen cells are launched from the start, three at a time."""
+    items = [item for item in request.session.items if item.module is request.module and hasattr(item, "callspec")]
+    cells: dict[tuple[bool, str, str], tuple[LaunchLab, Future[Done]]] = {}
+    with ThreadPoolExecutor(3) as pool:
+        for item in items:
+            later = item.function is test_with_every_later_stage
+            agent, outcome = item.callspec.params["agent"], item.callspec.params["outcome"]
+            work = workspace(tmp_path_factory.mktemp("cell"), agent, outcome, later)
+            options = ("--max-retries-per-wave", "1" if later else "0")
+            future = pool.submit(work.launch, *options, hurried=agent if outcome == "timeout" else "")
+            cells[later, agent, outcome] = (work, future)
+        yield lambda *cell: (cells[cell][0], cells[cell][1].result())
+        for work, future in cells.values():
+            future.cancel()
+            work.close()
+
+
+def workspace(root: Path, agent: str, outcome: str, later: bool) -> LaunchLab:
+    """The stage with A1 before it and every stage after it, or alone: then only cont-QA, which every wave needs."""
+    stewards = tuple(item for item in ORDER[ORDER.index(agent) :] if item != "A0")
+    work = LaunchLab(root, stewards=stewards) if later else LaunchLab(root, workers=(), stewards=(agent,))
+    work.script(agent, script(agent, outcome))
+    return work
 
 
 def script(agent: str, outcome: str) -> str:
@@ -146,13 +171,9 @@ def last_action(work: LaunchLab) -> Any:
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
 @pytest.mark.parametrize("agent", ORDER)
-def test_with_every_later_stage(agent: str, outcome: str, root: list[LaunchLab], tmp_path: Path) -> None:
+def test_with_every_later_stage(agent: str, outcome: str, launched: Launched) -> None:
     later = ORDER[ORDER.index(agent) + 1 :]
-    stewards = tuple(item for item in (agent, *later) if item != "A0")
-    work = LaunchLab(tmp_path, stewards=stewards)
-    root.append(work)
-    work.script(agent, script(agent, outcome))
-    done = work.launch("--max-retries-per-wave", "1", hurried=agent if outcome == "timeout" else "")
+    work, done = launched(True, agent, outcome)
     code = expected_code(agent, outcome)
     assert done.returncode == exit_code(code), done.stdout + done.stderr
     goes_on = code in (None, "wave-proof-gap")
@@ -161,7 +182,7 @@ def test_with_every_later_stage(agent: str, outcome: str, root: list[LaunchLab],
     assert work.ran() == first + ([] if code is None else first[1:])
     assert last_action(work) == {0: "completed", 43: "blocked"}.get(done.returncode, "failed")
     assert work.state("run-state.json")["waves"]["0"]["currentState"] == ("blocked" if code else "completed")
-    plan = tmp_path / ".tmp/main-wave-launcher/status/relaunch-plan-wave-0.json"
+    plan = work.root / ".tmp/main-wave-launcher/status/relaunch-plan-wave-0.json"
     assert plan.exists() == (code is not None)
     if code is not None:
         explained(done.stdout, agent, code)
@@ -197,12 +218,9 @@ def check_plan(plan: dict[str, Any], agent: str, later: tuple[str, ...], code: s
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
 @pytest.mark.parametrize("agent", ORDER[:-1])
-def test_without_later_stages(agent: str, outcome: str, root: list[LaunchLab], tmp_path: Path) -> None:
-    """Only cont-QA, which every wave needs, comes after the stage; nobody implements, so the wave is closure alone."""
-    work = LaunchLab(tmp_path, workers=(), stewards=(agent,))
-    root.append(work)
-    work.script(agent, script(agent, outcome))
-    done = work.launch("--max-retries-per-wave", "0", hurried=agent if outcome == "timeout" else "")
+def test_without_later_stages(agent: str, outcome: str, launched: Launched) -> None:
+    """Nobody implements, so the wave is closure alone."""
+    work, done = launched(False, agent, outcome)
     code = expected_code(agent, outcome)
     assert done.returncode == exit_code(code), done.stdout + done.stderr
     assert work.ran() == [agent, *(["A0"] if code in (None, "wave-proof-gap") else [])]
