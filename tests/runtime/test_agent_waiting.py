@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from agent_lab import Lab, load
 from wave_lib.base.errors import SpawnError, WaveError
 from wave_lib.base.event_loop import EventLoop
 from wave_lib.runtime.agent_sessions import AgentHandle, start_agent, terminate_agent_tree
-from wave_lib.runtime.agent_waiting import AgentEnd, AgentWait, WaitHooks, failure_code
+from wave_lib.runtime.agent_waiting import AgentEnd, AgentWait, Fetch, WaitHooks, failure_code
 
 
 @pytest.fixture
@@ -139,3 +140,43 @@ def test_a_frozen_runner_is_ended_after_the_deadline(
 )
 def test_failure_codes(status: Any, record: Any, timed_out: bool, code: str | None) -> None:
     assert failure_code(status, record, timed_out) == code
+
+
+def test_a_fetch_holds_up_its_own_agent_only(lab: Lab, loop: EventLoop) -> None:
+    gate, settled = threading.Event(), []
+
+    def work() -> str:
+        gate.wait(20)
+        return "A2"
+
+    def on_settled(end: AgentEnd) -> None:
+        settled.append(end.agent_id)
+        assert wait.pending() == {"A1": ["A2", "A3"], "A2": ["A3"], "A3": []}[end.agent_id]
+        gate.set()  # the fetch of A2 ends only after A1 has settled
+
+    wait = AgentWait(loop, WaitHooks(on_settled=on_settled))
+    slow = ("A2", lambda: Fetch(work, lambda name: lab.start("true", name)))
+    wait.launch([("A1", lambda: lab.start("true", "A1")), slow, ("A3", lambda: lab.start("true", "A3"))], max_parallel=1)
+    result = wait.run()
+    assert settled == ["A1", "A2", "A3"] and result.failures == []
+
+
+def test_a_fetch_that_fails_fails_its_agent(lab: Lab, loop: EventLoop) -> None:
+    def work() -> None:
+        raise WaveError("no lease", key="credential-lease-failed")
+
+    wait = AgentWait(loop)
+    wait.launch([("A1", lambda: Fetch(work, lambda found: None)), ("A2", lambda: lab.start("true", "A2"))])
+    result = wait.run()
+    assert [(one["agentId"], one["statusCode"]) for one in result.failures] == [("A1", "credential-lease-failed")]
+    assert sorted(end.agent_id for end in result.ends) == ["A1", "A2"]
+
+
+def test_a_stop_waits_for_no_fetch(lab: Lab, loop: EventLoop) -> None:
+    gate, then = threading.Event(), []
+    wait = AgentWait(loop)
+    wait.launch([("A1", lambda: Fetch(lambda: gate.wait(20), then.append))])
+    loop.call_later(0.05, wait.stop)
+    result = wait.run()
+    gate.set()
+    assert result.ends == () and then == []

@@ -89,6 +89,11 @@ class Outage:
         return self._why if time.monotonic() < self._until else ""
 
 
+def wants_documentation(selection: Mapping[str, Any] | None) -> bool:
+    """Whether an agent has chosen any library."""
+    return selection is not None and selection.get("bundleId", "none") != "none" and bool(selection.get("libraries"))
+
+
 def library_names(selection: Mapping[str, Any] | None) -> list[str]:
     """The libraries of a selection as people read them."""
     libraries = (selection or {}).get("libraries") or ()
@@ -117,7 +122,7 @@ def prefetch(
     now: float | None = None,
 ) -> Prefetched:
     """The documentation of one selection, from the cache or fetched; never raises WaveError. Spec: PROV 5.5."""
-    if selection is None or selection.get("bundleId", "none") == "none" or not selection.get("libraries"):
+    if selection is None or not wants_documentation(selection):
         return Prefetched("none", selection)
     if dry_run:
         return Prefetched("dry-run", selection, warning="Context7 prefetch is skipped in a dry run.")

@@ -15,16 +15,28 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base import locks
+from ..base.background import Result, in_background
 from ..base.errors import SpawnError, WaveError
 from ..base.processes import Identity, alive
 from ..base.timestamps import parse_iso
 from .agent_records import files_of, read_object
-from .agent_sessions import AgentHandle, finalise_lost_agent, read_status, resume_agent, terminate_agent_tree
+from .agent_sessions import AgentHandle, agent_alive, finalise_lost_agent, read_status, resume_agent, terminate_agent_tree
 
 if TYPE_CHECKING:
     from ..base.event_loop import EventLoop, Timer, Watch
 
-Starter = Callable[[], "AgentHandle | None"]
+
+class Fetch(NamedTuple):
+    """What a starter needs from outside first: `work` runs beside the loop, `then` goes on with what it returned.
+
+    Raising in `work` is like raising in the starter. `work` may take long, and may be given up at any time.
+    """
+
+    work: Callable[[], Any]
+    then: Callable[[Any], AgentHandle | Fetch | None]
+
+
+Starter = Callable[[], "AgentHandle | Fetch | None"]
 """Starts or adopts one agent; None when there is nothing to wait for. May raise WaveError (SpawnError, …)."""
 
 HEARTBEAT_CHECK_SECONDS = 30.0
@@ -114,6 +126,7 @@ class AgentWait:
         self._stagger = 0.0
         self._max_parallel = 0
         self._next_launch: Timer | None = None
+        self._fetching: tuple[str, Watch] | None = None  # the agent whose turn it is, while it waits for its Fetch
         self._not_before = 0.0
         self._stopped = False
 
@@ -142,7 +155,8 @@ class AgentWait:
 
     def pending(self) -> list[str]:
         """Ids of the agents that have not settled, in order: first those started, then those still queued."""
-        return [*self._active, *(agent_id for agent_id, _ in self._queue)]
+        fetching = [self._fetching[0]] if self._fetching is not None else []
+        return [*self._active, *fetching, *(agent_id for agent_id, _ in self._queue)]
 
     def handles(self) -> list[AgentHandle]:
         """The handles of the agents that were started and have not settled."""
@@ -167,6 +181,8 @@ class AgentWait:
                 cancel()
             if self._next_launch is not None:
                 self._next_launch.cancel()
+            if self._fetching is not None:
+                self._fetching[1].cancel()
             for active in self._active.values():
                 active.unwatch()
         failures = [self._failure(end) for end in self._ends if end.status_code is not None]
@@ -189,7 +205,7 @@ class AgentWait:
     # --- launching
 
     def _plan_launch(self) -> None:
-        if self._queue and self._next_launch is None and not self._full():
+        if self._queue and self._next_launch is None and self._fetching is None and not self._full():
             self._next_launch = self.loop.call_at(max(self._not_before, time.monotonic()), self._launch_next)
 
     def _full(self) -> bool:
@@ -201,14 +217,27 @@ class AgentWait:
             return
         agent_id, starter = self._queue.pop(0)
         self._not_before = time.monotonic() + self._stagger
+        self._go_on(agent_id, starter)
+
+    def _go_on(self, agent_id: str, starter: Starter) -> None:
+        """Start the agent, or have fetched what it needs first; the next one waits for its turn meanwhile."""
         try:
-            handle = starter()
+            made = starter()
         except WaveError as error:
             self._not_launched(agent_id, error)
         else:
-            if handle is not None:
-                self.add(handle)
+            if isinstance(made, Fetch):
+                fetch = made
+                watch = in_background(self.loop, fetch.work, lambda result: self._fetched(agent_id, fetch, result))
+                self._fetching = (agent_id, watch)
+            elif made is not None:
+                self.add(made)
         self._plan_launch()
+
+    def _fetched(self, agent_id: str, fetch: Fetch, result: Result) -> None:
+        self._fetching = None
+        if not self._stopped:
+            self._go_on(agent_id, lambda: fetch.then(result.get()))
 
     def _not_launched(self, agent_id: str, error: WaveError) -> None:
         """The agent fails; the others go on. A status code of its own: codes are for executors that ran."""
@@ -247,6 +276,9 @@ class AgentWait:
 
     def _overdue(self, active: _Active) -> None:
         """The runner did not end the agent at its deadline: it hangs, or it is gone and the executor lives."""
+        if read_status(active.handle) is not None:  # it did, and this process slept over the news
+            self._settle(active)
+            return
         active.timed_out = True
         terminate_agent_tree(active.handle.runtime_path, "timeout", self.grace_seconds)
         finalise_lost_agent(active.handle.runtime_path)
@@ -272,13 +304,19 @@ class AgentWait:
             return
         if read_status(handle) is not None:
             self._settle(active)
-        elif locks.held(files_of(handle.runtime_path).tree_lock):
+        elif self._held(handle):
             self._watch_executor(active)
         elif finalise_lost_agent(handle.runtime_path, mark_lost=False) is not None:
             self._settle(active)
         elif not self._resume(active):
             finalise_lost_agent(handle.runtime_path)
             self._settle(active)
+
+    @staticmethod
+    def _held(handle: AgentHandle) -> bool:
+        """Whether something of the agent lives; a dying runner lets go of its two locks one after the other."""
+        files = files_of(handle.runtime_path)
+        return agent_alive(handle.runtime_path) or locks.held(files.tree_lock) or locks.held(files.runner_lock)
 
     def _watch_executor(self, active: _Active) -> None:
         shim = Identity.from_json((read_object(active.handle.runtime_path) or {}).get("executorIdentity"))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engines.corridor_policy import prompt_lines
 from ..providers import corridor
+from . import off_loop
 
 if TYPE_CHECKING:
     from .wave_context import AgentRun, WaveContext
@@ -32,9 +33,18 @@ def enabled(ctx: WaveContext) -> bool:
 
 
 def materialize(ctx: WaveContext) -> None:
-    """Have the artifact of this attempt; a second call of the attempt fetches nothing. Spec: PROV 4.1."""
+    """Have the artifact of this attempt; a second call of the attempt fetches nothing. Spec: PROV 4.1.
+
+    The launcher goes on meanwhile. Raises Interrupted when a signal asks for the end.
+    """
+    from .live_supervision import on_progress
+
     if enabled(ctx) and not ctx.lane.options.dry_run:
-        corridor.materialize_corridor(ctx.paths, ctx.wave, ctx.bindings, ctx.attempt)
+        off_loop.call(
+            ctx.lane,
+            lambda: corridor.materialize_corridor(ctx.paths, ctx.wave, ctx.bindings, ctx.attempt),
+            tick=lambda: on_progress(ctx, ()),
+        )
 
 
 def current(ctx: WaveContext) -> JsonObject | None:

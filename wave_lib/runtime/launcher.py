@@ -65,7 +65,7 @@ def launch(options: LauncherOptions, root: str) -> int:
         finally:
             terminals.close_lane(lane)
             lock.release()
-    telemetry_step.finish(lane)
+        telemetry_step.finish(lane)
     if code < 0:  # a shutdown, not a cancellation: end by the signal, so that the supervisor knows (LAUNCH 7.9)
         os.kill(os.getpid(), -code)
     return code

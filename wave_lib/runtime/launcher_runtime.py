@@ -22,6 +22,7 @@ from ..projections.prompts import PromptRequest, build_execution_prompt, cli_com
 from . import agent_sessions, corridor_step, provider_step
 from . import wave_reporting as report
 from .agent_sessions import AgentHandle, AgentStart, RateLimit, Slots
+from .agent_waiting import Fetch, Starter
 from .executors import build_launch_spec, launch_context, write_overlay
 from .launch_preview import build_launch_preview, write_launch_preview
 
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
     from ..definition.lane_profile import LaneProfile
     from ..definition.wave_types import Agent
+    from ..providers.provider_runtime import Leases
     from .executors.launch_spec import LaunchContext, LaunchSpec
+    from .provider_step import Asked, Provisions
     from .wave_context import AgentRun, WaveContext
 
 SIGNAL_HYGIENE = "signal-hygiene"
@@ -126,7 +129,7 @@ def prompt_text(ctx: WaveContext, run: AgentRun) -> str:
             signal_path=paths.signal_agent(number, agent.agent_id) if watches_signals else "",
             signal_ack_path=paths.signal_ack(number, agent.agent_id) if watches_signals else "",
             skills=agent.skills_resolved,
-            context7=provider_step.documentation(ctx, run),
+            context7=provider_step.prompt_documentation(ctx, run),
             catalog=ctx.catalog,
             catalog_path=paths.benchmark_catalog,
             design_pass=is_design_pass(ctx, run),
@@ -210,23 +213,37 @@ def start_request(ctx: WaveContext, run: AgentRun, spec: LaunchSpec) -> AgentSta
     )
 
 
-def starter(ctx: WaveContext, run: AgentRun, stage_key: str | None = None) -> Callable[[], AgentHandle | None]:
+def starter(ctx: WaveContext, run: AgentRun, stage_key: str | None = None) -> Starter:
     """What `AgentWait` calls when it is this agent's turn: take up what an earlier launcher left of it, or launch it.
 
-    Spec: SUP 10.3, LAUNCH 7.3 (adoption), 8.2.
+    Documentation and credentials are fetched beside the loop, and only where the lane asks for any.
+    Spec: SUP 10.3, LAUNCH 7.3 (adoption), 8.2; PROV 5, 6.
     """
 
-    def start() -> AgentHandle | None:
-        handle = None
+    def start() -> AgentHandle | Fetch | None:
         # What this very launcher started in this attempt is over: an agent of two stages runs in each (LAUNCH 10.1).
-        if run.launched_attempt != ctx.attempt and os.path.exists(run.runtime_path):
-            request = start_request(ctx, run, launch_spec(ctx, run))
-            handle = agent_sessions.take_up(request._replace(leases=provider_step.lease_to_go_on(ctx, run).values))
-        if handle is None:
-            report.agent_state(ctx, run.agent_id, "launching", "Launching closure sweep" if stage_key else "")
-            leases = provider_step.lease(ctx, run).values
-            request = start_request(ctx, run, prepare_agent(ctx, run, leases))
-            handle = agent_sessions.start_agent(request._replace(leases=leases))
+        if run.launched_attempt == ctx.attempt or not os.path.exists(run.runtime_path):
+            return launch()
+        return _with(provider_step.lease_to_go_on(ctx, run), take_up)
+
+    def take_up(leases: Leases) -> AgentHandle | Fetch | None:
+        provider_step.tell_of_lease(ctx, run, leases)
+        request = start_request(ctx, run, launch_spec(ctx, run))
+        handle = agent_sessions.take_up(request._replace(leases=leases.values))
+        return launch() if handle is None else under_way(handle)
+
+    def launch() -> AgentHandle | Fetch | None:
+        report.agent_state(ctx, run.agent_id, "launching", "Launching closure sweep" if stage_key else "")
+        return _with(provider_step.provisions(ctx, run), provided)
+
+    def provided(found: Provisions) -> AgentHandle:
+        provider_step.tell_of_lease(ctx, run, found.leases)
+        provider_step.tell_of_documentation(ctx, run, found.documentation)
+        leases = found.leases.values
+        request = start_request(ctx, run, prepare_agent(ctx, run, leases))
+        return under_way(agent_sessions.start_agent(request._replace(leases=leases)))
+
+    def under_way(handle: AgentHandle) -> AgentHandle:
         run.launched_attempt = ctx.attempt
         ctx.lane.live_agents[handle.runtime_path] = handle
         if handle.adopted:
@@ -234,3 +251,8 @@ def starter(ctx: WaveContext, run: AgentRun, stage_key: str | None = None) -> Ca
         return handle
 
     return start
+
+
+def _with(asked: Asked, then: Callable[[Any], AgentHandle | Fetch | None]) -> AgentHandle | Fetch | None:
+    """Go on with what was asked for: at once where nobody outside has to answer, else after a Fetch."""
+    return Fetch(asked.work, then) if asked.outside else then(asked.work())

@@ -1,5 +1,7 @@
 """What an agent gets from outside before it starts: documentation for its prompt, leased credentials.
 
+Asking is one thing, done beside the event loop; telling of what came is another, done in it.
+
 Holds:       leased values, in memory and for the length of one start.
 Writes:      through the provider the documentation cache.
 When killed: nothing is lost; the next launcher fetches and leases anew.
@@ -10,7 +12,7 @@ Spec: LAUNCH 8.2 steps 2 and 5; PROV 5.5, 5.6, 6.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ..projections.prompts import PromptContext7
 from ..providers import context7
@@ -18,25 +20,100 @@ from ..providers.provider_runtime import LeaseError, Leases, lease_credentials, 
 from . import wave_reporting as report
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..providers.context7 import Prefetched
     from .wave_context import AgentRun, WaveContext
 
 
-def documentation(ctx: WaveContext, run: AgentRun) -> PromptContext7:
-    """The Context7 block of the prompt; whatever goes wrong, the agent is launched with a note. Spec: PROV 5."""
+class Asked(NamedTuple):
+    """A question and whether somebody outside is asked: then `work` may take its whole time budget."""
+
+    work: Callable[[], Any]
+    outside: bool
+
+
+class Provisions(NamedTuple):
+    """What an agent is started with."""
+
+    leases: Leases
+    documentation: Prefetched
+
+
+def provisions(ctx: WaveContext, run: AgentRun) -> Asked:
+    """Leases and documentation of one agent start, as Provisions; the work raises LeaseError. Spec: PROV 5, 6."""
+    leasing, reading = leases_wanted(ctx, run.executor), prefetch(ctx, run)
+
+    def work() -> Provisions:
+        leases = lease_credentials(ctx.lane.profile.wave_control, os.environ) if leasing else Leases()
+        return Provisions(leases, reading.work())
+
+    return Asked(work, leasing or reading.outside)
+
+
+def lease_to_go_on(ctx: WaveContext, run: AgentRun) -> Asked:
+    """Leases for what may turn out to be alive: then it has its values already, and a failure stops nobody."""
+    return lease_or_warn(ctx, run.executor)
+
+
+def lease_or_warn(ctx: WaveContext, executor: Mapping[str, Any]) -> Asked:
+    """Leases that are not insisted on: a failure is a warning and no values."""
+    leasing = leases_wanted(ctx, executor)
+
+    def work() -> Leases:
+        if not leasing:
+            return Leases()
+        try:
+            return lease_credentials(ctx.lane.profile.wave_control, os.environ)
+        except LeaseError as error:
+            return Leases(warnings=(str(error),))
+
+    return Asked(work, leasing)
+
+
+def leases_wanted(ctx: WaveContext, executor: Mapping[str, Any]) -> bool:
+    """Whether an agent on this executor gets leased credentials. Spec: PROV 6."""
+    dry_run, control = ctx.lane.options.dry_run, ctx.lane.profile.wave_control
+    return not dry_run and executor.get("id") != "local" and wants_leases(control)
+
+
+def tell_of_lease(ctx: WaveContext, run: AgentRun, leases: Leases) -> None:
+    """The warnings of a lease, as events."""
+    for warning in leases.warnings:
+        report.event(ctx, "warn", warning, run.agent_id)
+
+
+# --- documentation ----------------------------------------------------------------------------------------------------
+
+
+def prefetch(ctx: WaveContext, run: AgentRun) -> Asked:
+    """The documentation of one agent, as Prefetched; the work never raises WaveError. Spec: PROV 5.5."""
     lane, profile = ctx.lane, ctx.lane.profile
-    result = context7.prefetch(
-        run.agent.context7_resolved,
-        context7.Settings(
-            profile.external_providers["context7"], profile.wave_control, ctx.paths.context7_cache_dir
-        ),
-        enabled=lane.options.context7,
-        dry_run=lane.options.dry_run,
-        outage=lane.context7_outage,
+    selection = run.agent.context7_resolved
+    settings = context7.Settings(
+        profile.external_providers["context7"], profile.wave_control, ctx.paths.context7_cache_dir
     )
-    run.documentation = result
-    event = context7.event_of(result)
-    if event is not None and not lane.options.dry_run:
+    enabled, dry_run = lane.options.context7, lane.options.dry_run
+
+    def work() -> Prefetched:
+        return context7.prefetch(selection, settings, enabled=enabled, dry_run=dry_run, outage=lane.context7_outage)
+
+    return Asked(work, enabled and not dry_run and context7.wants_documentation(selection))
+
+
+def tell_of_documentation(ctx: WaveContext, run: AgentRun, found: Prefetched) -> None:
+    """Whatever came, the agent is launched, with a note where there is no text. Spec: PROV 5.6."""
+    run.documentation = found
+    event = context7.event_of(found)
+    if event is not None:
         report.event(ctx, *event, run.agent_id)
+
+
+def prompt_documentation(ctx: WaveContext, run: AgentRun) -> PromptContext7:
+    """The Context7 block of the prompt; in a dry run nothing was fetched before, and nothing is."""
+    if run.documentation is None:
+        run.documentation = prefetch(ctx, run).work()
+    result = run.documentation
     chosen = result.selection or {}
     return PromptContext7(
         str(chosen.get("bundleId") or "none"),
@@ -45,23 +122,3 @@ def documentation(ctx: WaveContext, run: AgentRun) -> PromptContext7:
         result.prompt_text,
         result.warning,
     )
-
-
-def lease(ctx: WaveContext, run: AgentRun) -> Leases:
-    """The credentials of one agent start. Raises LeaseError: then the agent is not started. Spec: PROV 6."""
-    control = ctx.lane.profile.wave_control
-    if ctx.lane.options.dry_run or run.executor.get("id") == "local" or not wants_leases(control):
-        return Leases()
-    leases = lease_credentials(control, os.environ)
-    for warning in leases.warnings:
-        report.event(ctx, "warn", warning, run.agent_id)
-    return leases
-
-
-def lease_to_go_on(ctx: WaveContext, run: AgentRun) -> Leases:
-    """The same for what may turn out to be alive: then it has its values already, and nobody needs these."""
-    try:
-        return lease(ctx, run)
-    except LeaseError as error:
-        report.event(ctx, "warn", str(error), run.agent_id)
-        return Leases()

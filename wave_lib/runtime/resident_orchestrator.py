@@ -18,7 +18,7 @@ from ..base.processes import self_command
 from ..definition.prompt_fingerprint import prompt_hash
 from ..definition.wave_types import Agent
 from ..projections.prompts import ResidentPromptRequest, build_resident_prompt, cli_command
-from . import agent_sessions
+from . import agent_sessions, off_loop, provider_step
 from . import wave_reporting as report
 from .agent_sessions import AgentStart
 from .executors import build_launch_spec, launch_context, write_overlay
@@ -41,9 +41,18 @@ def start(ctx: WaveContext) -> None:
     if executor.get("id") == "local":
         report.event(ctx, "warn", "The resident orchestrator needs an executor that can talk; local cannot.")
         return
-    request = _request(ctx, executor)
+    leasing = provider_step.lease_or_warn(ctx, executor)
+    leases = off_loop.call(ctx.lane, leasing.work) if leasing.outside else leasing.work()
+    for warning in leases.warnings:
+        report.event(ctx, "warn", warning)
+    request = _request(ctx, executor)._replace(leases=leases.values)
     try:
-        ctx.resident = agent_sessions.take_up(request) or agent_sessions.start_agent(request)
+        ctx.resident = agent_sessions.take_up(request)
+        if ctx.resident is None:
+            if leasing.outside and not leases.values:  # like any agent: not without its credentials (PROV 6.2)
+                report.event(ctx, "warn", "The resident orchestrator was not started: it has no credentials.")
+                return
+            ctx.resident = agent_sessions.start_agent(request)
     except WaveError as error:
         report.event(ctx, "warn", f"The resident orchestrator could not be started: {error}")
         return
@@ -123,8 +132,10 @@ def watch(ctx: WaveContext) -> bool:
     if handle is None or ctx.resident_reported:
         return False
     status = agent_sessions.read_status(handle)
-    if status is None and agent_sessions.agent_alive(handle.runtime_path):
-        return False
+    if status is None:
+        if agent_sessions.agent_alive(handle.runtime_path):
+            return False
+        status = agent_sessions.read_status(handle)  # it may have ended well between these two looks
     ctx.resident_reported = True
     code: int | None = (status or {}).get("code")
     name = "resident_orchestrator_exit" if status else "resident_orchestrator_runtime_terminal"

@@ -62,13 +62,13 @@ def trace_written(ctx: WaveContext, recommendation: object, gate: object) -> Non
         spool.record(
             [wave_control_feed.trace_event(spool, ctx.number, ctx.attempt, ctx.trace_dir, recommendation, gate)]
         )
-    _send(spool)
+    _send(ctx.lane, spool)
 
 
 def send(ctx: WaveContext, action: str) -> None:
     """Send what is queued when the wave has come to an end; never while the launcher is being stopped."""
     if action in SENDING_ACTIONS and ctx.lane.interrupt is None:
-        _send(_spool(ctx))
+        _send(ctx.lane, _spool(ctx))
 
 
 def finish(lane: LaneRun) -> None:
@@ -76,7 +76,7 @@ def finish(lane: LaneRun) -> None:
     if lane.interrupt is None and not lane.options.dry_run:
         from ..providers.wave_control_client import Telemetry
 
-        _send(Telemetry(lane.paths, lane.orchestrator_id))
+        _send(lane, Telemetry(lane.paths, lane.orchestrator_id))
 
 
 def _spool(ctx: WaveContext) -> Telemetry:
@@ -85,13 +85,16 @@ def _spool(ctx: WaveContext) -> Telemetry:
     return Telemetry(ctx.paths, ctx.lane.orchestrator_id)
 
 
-def _send(spool: Telemetry) -> None:
+def _send(lane: LaneRun, spool: Telemetry) -> None:
+    """Send beside the event loop; a signal ends the wait, and the sending with the process."""
     from ..base.errors import WaveError
     from ..providers.wave_control_delivery import flush
+    from . import off_loop
+    from .wave_context import Interrupted
 
     if not spool.enabled or not spool.control.get("endpoint"):
         return
     try:
-        flush(spool, launcher=True)
-    except WaveError:
-        return  # the spool keeps it; telemetry never decides how a wave ends
+        off_loop.call(lane, lambda: flush(spool, launcher=True))
+    except (WaveError, Interrupted):
+        return  # the spool keeps it; telemetry never decides how a wave ends, and the caller asks for signals itself
