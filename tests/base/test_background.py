@@ -7,11 +7,11 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from wave_lib.base.background import Result, in_background
 from wave_lib.base.errors import WaveError
@@ -74,20 +74,18 @@ def test_what_was_given_up_is_not_heard_of(loop: EventLoop) -> None:
     gate.set()
     assert over.wait(10)
     loop.run_once(0.01)
-    deadline = time.monotonic() + 5
-    while open_descriptors() != before and time.monotonic() < deadline:
-        time.sleep(0.001)  # the thread closes its end last
-    assert heard == [] and open_descriptors() == before
+    wait_until(lambda: open_descriptors() == before, what="the thread's end of the pipe")
+    assert heard == []
 
 
 def test_work_that_hangs_keeps_no_process_from_ending() -> None:
     program = """
-        import time
+        from threading import Event
         from wave_lib.base.background import in_background
         from wave_lib.base.event_loop import EventLoop
 
         with EventLoop() as loop:
-            watch = in_background(loop, lambda: time.sleep(600), print)
+            watch = in_background(loop, lambda: Event().wait(600), print)
             loop.run_once(0.05)
             watch.cancel()
         print("left")

@@ -120,10 +120,10 @@ def slow_lookup(folder: Path) -> str:
     package = folder / "slow"
     package.mkdir()
     (package / "sitecustomize.py").write_text(
-        "import socket, time\n\n\n"
+        "import socket\nimport threading\n\n\n"
         "def getaddrinfo(*arguments, **more):\n"
         f"    open({os.fspath(folder / 'looked-up')!r}, 'w').close()\n"
-        "    time.sleep(600)\n\n\n"
+        "    threading.Event().wait(600)\n\n\n"
         "socket.getaddrinfo = getaddrinfo\n"
     )
     return os.fspath(package)
