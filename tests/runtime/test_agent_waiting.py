@@ -156,7 +156,8 @@ def test_a_fetch_holds_up_its_own_agent_only(lab: Lab, loop: EventLoop) -> None:
 
     wait = AgentWait(loop, WaitHooks(on_settled=on_settled))
     slow = ("A2", lambda: Fetch(work, lambda name: lab.start("true", name)))
-    wait.launch([("A1", lambda: lab.start("true", "A1")), slow, ("A3", lambda: lab.start("true", "A3"))], max_parallel=1)
+    quick = [(name, lambda name=name: lab.start("true", name)) for name in ("A1", "A3")]
+    wait.launch([quick[0], slow, quick[1]], max_parallel=1)
     result = wait.run()
     assert settled == ["A1", "A2", "A3"] and result.failures == []
 

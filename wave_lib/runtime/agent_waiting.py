@@ -20,7 +20,14 @@ from ..base.errors import SpawnError, WaveError
 from ..base.processes import Identity, alive
 from ..base.timestamps import parse_iso
 from .agent_records import files_of, read_object
-from .agent_sessions import AgentHandle, agent_alive, finalise_lost_agent, read_status, resume_agent, terminate_agent_tree
+from .agent_sessions import (
+    AgentHandle,
+    agent_alive,
+    finalise_lost_agent,
+    read_status,
+    resume_agent,
+    terminate_agent_tree,
+)
 
 if TYPE_CHECKING:
     from ..base.event_loop import EventLoop, Timer, Watch
