@@ -1,4 +1,4 @@
-"""A scripted model on loopback: it may ask for one shell command first, then answers with a text.
+"""A scripted model on loopback: it asks for shell commands, one at a time, and then answers with a text.
 
 Speaks the Anthropic Messages API and the OpenAI Responses and Chat Completions APIs, streaming. No account, no network.
 """
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 
 class Turn(NamedTuple):
-    """What the model does with one prompt: runs `command` in the shell tool, if there is one, then says `text`."""
+    """What the model does next: runs `command` in the shell tool, if there is one, else says `text`."""
 
     text: str
     command: str = ""
@@ -78,21 +78,21 @@ class ModelServer:
         if path.endswith("/count_tokens"):
             return "application/json", json.dumps({"input_tokens": 10})
         turn = Turn(self.script) if isinstance(self.script, str) else self.script(json.dumps(body))
+        number = len(self.asked)  # every call has an id of its own
+        command = turn.command if body.get("tools") else ""  # side requests (titles and the like) offer no tools
         if path.endswith("/responses"):
-            done = any(item.get("type") == "function_call_output" for item in body.get("input", ()))
-            tool = None if done or not turn.command else shell_call(turn.command, body.get("tools") or ())
+            tool = shell_call(command, body["tools"], number) if command else None
             return "text/event-stream", events(responses(turn.text, tool))
         if path.endswith("/chat/completions"):
-            return "text/event-stream", events(chat(turn.text)) + "data: [DONE]\n\n"
+            return "text/event-stream", events(chat(turn.text, command, number)) + "data: [DONE]\n\n"
         if path.endswith("/messages") and body.get("stream"):
-            asks = turn.command and "tool_result" not in json.dumps(body["messages"]) and body.get("tools")
-            return "text/event-stream", events(messages(turn.text, turn.command if asks else ""))
+            return "text/event-stream", events(messages(turn.text, command, number))
         if path.endswith("/messages"):
             return "application/json", json.dumps(message([{"type": "text", "text": turn.text}], "end_turn"))
         return "application/json", "{}"
 
 
-def shell_call(command: str, tools: Any) -> dict[str, Any] | None:
+def shell_call(command: str, tools: Any, number: int) -> dict[str, Any] | None:
     """A call of whichever shell tool this version of codex offers; None when it offers none."""
     forms: dict[str, dict[str, Any]] = {
         "exec_command": {"cmd": command},
@@ -103,7 +103,7 @@ def shell_call(command: str, tools: Any) -> dict[str, Any] | None:
     for name, arguments in forms.items():
         if name in names:
             return {
-                "id": "call_item_1", "type": "function_call", "status": "completed", "call_id": "call_1",
+                "id": f"item_{number}", "type": "function_call", "status": "completed", "call_id": f"call_{number}",
                 "name": name, "arguments": json.dumps(arguments),
             }  # fmt: skip
     return None
@@ -122,10 +122,10 @@ def message(content: list[dict[str, Any]], stop: str | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def messages(answer: str, command: str) -> list[dict[str, Any]]:
+def messages(answer: str, command: str, number: int) -> list[dict[str, Any]]:
     """A text, or a call of the `Bash` tool."""
     if command:
-        block: dict[str, Any] = {"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {}}
+        block: dict[str, Any] = {"type": "tool_use", "id": f"toolu_{number}", "name": "Bash", "input": {}}
         delta = {"type": "input_json_delta", "partial_json": json.dumps({"command": command, "description": "work"})}
     else:
         block = {"type": "text", "text": ""}
@@ -165,10 +165,17 @@ def responses(answer: str, call: dict[str, Any] | None) -> list[dict[str, Any]]:
     ]
 
 
-def chat(answer: str) -> list[dict[str, Any]]:
+def chat(answer: str, command: str, number: int) -> list[dict[str, Any]]:
+    """A text, or a call of the `bash` tool."""
     base = {"id": "c1", "object": "chat.completion.chunk", "created": 0, "model": "scripted"}
     usage = {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20}
+    delta: dict[str, Any] = {"role": "assistant", "content": answer}
+    if command:
+        function = {"name": "bash", "arguments": json.dumps({"command": command, "description": "work"})}
+        call = {"index": 0, "id": f"call_{number}", "type": "function", "function": function}
+        delta = {"role": "assistant", "content": None, "tool_calls": [call]}
+    stop = "tool_calls" if command else "stop"
     return [
-        {**base, "choices": [{"index": 0, "delta": {"role": "assistant", "content": answer}, "finish_reason": None}]},
-        {**base, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage},
+        {**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]},
+        {**base, "choices": [{"index": 0, "delta": {}, "finish_reason": stop}], "usage": usage},
     ]

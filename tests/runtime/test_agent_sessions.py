@@ -29,7 +29,7 @@ from wave_lib.runtime.agent_sessions import (
     terminate_agents,
 )
 from wave_lib.runtime.executors.launch_spec import LaunchSpec
-from wave_lib.runtime.session_resume import command_in_flight, resume_prompt
+from wave_lib.runtime.session_resume import resume_prompt
 
 
 @pytest.fixture
@@ -294,19 +294,11 @@ def test_a_session_that_may_not_go_on_is_lost(lab: Lab, reason: str) -> None:
 
 
 def test_the_resume_prompt_names_the_command_in_flight_and_the_changes(lab: Lab) -> None:
-    codex = [
-        {"type": "item.started", "item": {"id": "i1", "type": "command_execution", "command": "make test"}},
-        {"type": "item.completed", "item": {"id": "i1", "type": "command_execution", "command": "make test"}},
-        {"type": "item.started", "item": {"id": "i2", "type": "command_execution", "command": "git push"}},
-    ]
-    assert command_in_flight("\n".join(map(json.dumps, codex))) == "git push"
-    assert command_in_flight('{"a":' + "[" * 100_000 + "\n" + json.dumps(codex[-1])) is not None
-    use = {"message": {"content": [{"type": "tool_use", "id": "t", "name": "Bash", "input": {"command": "ls"}}]}}
-    done = {"message": {"content": [{"type": "tool_result", "tool_use_id": "t"}]}}
-    assert command_in_flight(json.dumps(use)) == "ls"
-    assert command_in_flight(json.dumps(use) + "\n" + json.dumps(done)) is None
+    item = {"id": "i2", "type": "command_execution", "command": "git push\nmake tag"}
     assert os.system(f"git init -q {lab.root} 2>/dev/null") == 0
     (lab.root / "mine.txt").write_text("x")
-    (lab.root / "log").write_text("\n".join(map(json.dumps, codex)))
-    text = resume_prompt(lab.request(owned_paths=("mine.txt",)), {"logPath": str(lab.root / "log")})
-    assert "git push" in text and "?? mine.txt" in text and "prompt.md" not in text
+    (lab.root / "log").write_text(json.dumps({"type": "item.started", "item": item}))
+    request = lab.request(owned_paths=("mine.txt",))
+    text = resume_prompt(request, {"logPath": str(lab.root / "log")})
+    assert "\n    git push\n    make tag\n" in text and "?? mine.txt" in text and "?? prompt.md" not in text
+    assert request.prompt_path in text, "a CLI that lost the task as well can read it"

@@ -460,7 +460,7 @@ def resume_agent(request: AgentStart, runtime_path: str) -> AgentHandle | None:
     if tree is None or processes_marked(NONCE, str(record.get("launchId"))):
         return None
     try:
-        prompt_path = write_resume_prompt(request, record)
+        prompt_path = write_resume_prompt(request, {**record, "agentSession": session})
         record.update(
             launchId=os.urandom(16).hex(),
             launchGeneration=request.launch_generation,

@@ -9,17 +9,16 @@ Spec: SUP 17.11.
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from ..base.files import tail, write_text
+from ..base.files import write_text
 from . import agent_output
+from .agent_environment import stripped_names
+from .interrupted_calls import calls_in_flight
 
 if TYPE_CHECKING:
     from .agent_sessions import AgentStart
-
-_LOG_TAIL = 256 * 1024
 
 
 def resumable_session(request: AgentStart, record: dict[str, Any]) -> dict[str, Any] | None:
@@ -52,24 +51,48 @@ def write_resume_prompt(request: AgentStart, record: dict[str, Any]) -> str:
 
 def resume_prompt(request: AgentStart, record: dict[str, Any]) -> str:
     """Plain words: you were killed, what was under way is unknown, look before you repeat it."""
-    command = command_in_flight(tail(str(record.get("logPath")), _LOG_TAIL))
+    calls = _calls_in_flight(request, record)
     lines = [
-        "Your process was killed from outside in the middle of this task. This is the same conversation: go on.",
-        "",
+        "Your process was killed from outside in the middle of this task.",
+        "This is the same conversation: go on.",
     ]
-    if command:
-        lines += [f"A command was under way when it happened: {command}", ""]
+    if calls:
+        lines += ["", "This was under way when it happened, and was killed as well:", ""]
+        lines += [f"    {line}" for call in calls for line in call.splitlines()]
     else:
-        lines += ["A command may have been under way when it happened.", ""]
+        lines += [
+            "",
+            "A command may have been under way when it happened, even one that this conversation does not show.",
+        ]
     lines += [
+        "",
         "Whether it took effect is unknown. Look before you repeat it; do not assume that it failed or that it worked.",
         "",
     ]
     changes = owned_changes(request.root, request.owned_paths)
     if changes is not None:
         lines += ["`git status --short` of the paths you own says now:", "", *(changes or ["(no changes)"]), ""]
-    lines += ["Then finish the task and print the final marker lines that it asks for."]
+    lines += [
+        "Then finish the task and print the final marker lines that it asks for.",
+        f"Should you not see the task above, read it in {request.prompt_path}",
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _calls_in_flight(request: AgentStart, record: dict[str, Any]) -> list[str]:
+    places = request.spec.session.transcripts if request.spec.session else ()
+    known = str((record.get("agentSession") or {}).get("id") or "")
+    return calls_in_flight(str(record.get("logPath")), places if known else (), known, _environment(request))
+
+
+def _environment(request: AgentStart) -> dict[str, str]:
+    """What the executor sees of the variables that say where its CLI keeps its things. Spec: SUP 16.3."""
+    strip = set(stripped_names(os.environ, request.environment))
+    env = {name: value for name, value in os.environ.items() if name not in strip}
+    env.update(request.environment.get("set") or {})
+    env.update(request.spec.env)
+    env.setdefault("HOME", os.path.expanduser("~"))
+    return env
 
 
 def owned_changes(root: str, owned_paths: tuple[str, ...]) -> list[str] | None:
@@ -84,43 +107,3 @@ def owned_changes(root: str, owned_paths: tuple[str, ...]) -> list[str] | None:
     if done.returncode != 0:
         return None
     return [f"    {line}" for line in done.stdout.decode("utf-8", "replace").splitlines()[:200]]
-
-
-def command_in_flight(log: str) -> str | None:
-    """The last command that the event lines of codex or claude show as begun and not as finished."""
-    begun: dict[str, str] = {}
-    for line in log.splitlines():
-        if not line.startswith("{"):
-            continue
-        try:
-            event = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(event, dict):
-            _follow_codex(event, begun)
-            _follow_claude(event, begun)
-    return list(begun.values())[-1] if begun else None
-
-
-def _follow_codex(event: dict[str, Any], begun: dict[str, str]) -> None:
-    item = event.get("item")
-    if not isinstance(item, dict) or item.get("type") != "command_execution":
-        return
-    if event.get("type") == "item.started":
-        begun[str(item.get("id"))] = str(item.get("command"))
-    elif event.get("type") == "item.completed":
-        begun.pop(str(item.get("id")), None)
-
-
-def _follow_claude(event: dict[str, Any], begun: dict[str, str]) -> None:
-    message = event.get("message")
-    content = message.get("content") if isinstance(message, dict) else None
-    for block in content if isinstance(content, list) else ():
-        if not isinstance(block, dict):
-            continue
-        if block.get("type") == "tool_use":
-            given = block.get("input")
-            command = given.get("command") if isinstance(given, dict) else None
-            begun[str(block.get("id"))] = str(command or block.get("name"))
-        elif block.get("type") == "tool_result":
-            begun.pop(str(block.get("tool_use_id")), None)

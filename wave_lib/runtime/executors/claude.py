@@ -64,8 +64,14 @@ def build(context: LaunchContext) -> LaunchSpec:
         invocation_lines=(invocation_line(argv, context.prompt_path, context.log_path),),
         limits=limits(context, turns, "claude.maxTurns" if turns else None, notes),
         overlay=overlay,
-        session=AgentSession("chosen", resume, None, r"No conversation found") if context.resume_sessions else None,
+        session=_session(resume) if context.resume_sessions else None,
     )
+
+
+def _session(resume: tuple[str, ...]) -> AgentSession:
+    kept = f"projects/*/{SESSION_ID}.jsonl"
+    places = (("CLAUDE_CONFIG_DIR", kept), ("HOME", f".claude/{kept}"))
+    return AgentSession("chosen", resume, None, r"No conversation found", places)
 
 
 def _flags(context: LaunchContext, settings_path: str | None) -> list[str]:

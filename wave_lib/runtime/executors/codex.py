@@ -55,7 +55,9 @@ def build(context: LaunchContext) -> LaunchSpec:
 
 
 def _session(resume: list[str]) -> AgentSession:
-    return AgentSession("event", tuple(resume), _SESSION_SHOWN, _SESSION_LOST)
+    kept = f"sessions/*/*/*/rollout-*-{SESSION_ID}.jsonl"
+    places = (("CODEX_HOME", kept), ("HOME", f".codex/{kept}"))
+    return AgentSession("event", tuple(resume), _SESSION_SHOWN, _SESSION_LOST, places)
 
 
 def _flags(context: LaunchContext) -> list[str]:

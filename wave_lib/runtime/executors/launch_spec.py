@@ -20,13 +20,15 @@ class AgentSession(NamedTuple):
 
     `source` is `chosen` (Wave draws the id before the start) or `event` (the CLI prints it; `id_pattern` finds it in
     the output, its first group is the id). `resume_argv` holds SESSION_ID; `lost_pattern` in the output of a resumed
-    try says that the CLI does not know the session any more.
+    try says that the CLI does not know the session any more. `transcripts` says where the CLI keeps the session:
+    (variable, path below the folder it names, with SESSION_ID and wildcards), the first variable that is set counts.
     """
 
     source: str
     resume_argv: tuple[str, ...]
     id_pattern: str | None = None
     lost_pattern: str | None = None
+    transcripts: tuple[tuple[str, str], ...] = ()
 
 
 class LaunchSpec(NamedTuple):
