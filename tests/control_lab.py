@@ -10,9 +10,11 @@ from typing import Any
 from lane_lab import WAVE, LaneLab
 
 from wave_lib import cli
+from wave_lib.base.timestamps import now_iso
 from wave_lib.runtime.wave_scene import WaveScene, open_wave
 from wave_lib.state import control_plane
-from wave_lib.state.retry_state import normalize_relaunch_plan, write_relaunch_plan
+from wave_lib.state.artifact_schemas import normalize
+from wave_lib.state.retry_state import write_relaunch_plan
 
 SECOND = """
 ## Agent A2: Gadget
@@ -103,7 +105,8 @@ class ControlLab(LaneLab):
 
     def plan(self, *agents: str) -> None:
         """A relaunch plan for these agents."""
-        write_relaunch_plan(self.paths, 0, normalize_relaunch_plan({"selectedAgentIds": list(agents), "attempt": 1}, 0))
+        plan = {"wave": 0, "attempt": 1, "selectedAgentIds": list(agents)}
+        write_relaunch_plan(self.paths, 0, normalize("wave-relaunch-plan", plan, now=now_iso()))
 
     def agent(self, payload: Any, agent_id: str) -> dict[str, Any]:
         """An agent's row of a status."""

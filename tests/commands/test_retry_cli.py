@@ -119,6 +119,6 @@ def test_relaunch_plans_are_normalised(lab):
     lab.write(lab.paths.relaunch_plan(0), json.dumps({"selectedAgentIds": [" A1 ", "A1", 3], "schemaVersion": 9}))
     plan = retry_state.read_relaunch_plan(lab.paths, 0)
     assert (plan["schemaVersion"], plan["kind"], plan["wave"]) == (1, "wave-relaunch-plan", 0)
-    assert plan["selectedAgentIds"] == ["A1", "3"] and plan["executorStates"] == {}
+    assert plan["selectedAgentIds"] == ["A1"] and plan["executorStates"] == {}
     assert retry_state.clear_relaunch_plan(lab.paths, 0) is True
     assert retry_state.clear_relaunch_plan(lab.paths, 0) is False

@@ -13,7 +13,6 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.errors import WaveError
-from ..base.files import read_json
 from ..base.timestamps import now_iso
 from ..engines.closure_adjudicator import adjudicate
 from ..engines.control_state import StatusFacts, signal_facts, wave_status
@@ -26,6 +25,7 @@ from ..projections.control_status import status_payload
 from ..projections.signals import RESIDENT, SignalSet, build_wave_signals, sync_wave_signals, without_comparable
 from ..state import control_plane, dependency_tickets, feedback_store, retry_state, run_state
 from ..state.agent_state import read_status_record
+from ..state.artifact_schemas import read_artifact
 from ..state.closure_adjudication import read_adjudications
 from .derived_state import dependency_directories, preview_derived_state
 from .operator_actions import missing_seeds
@@ -142,9 +142,9 @@ def chosen_signal(payload: JsonObject) -> JsonObject:
 def proof_entries(scene: WaveScene, control: control_plane.ControlPlaneState) -> list[JsonObject]:
     """Proof registry entries, of any state; those of the file in a tree without bundle events. Spec: COORD 7.4."""
     registry = control_plane.proof_registry(scene.paths, scene.number, control)
-    value = registry or read_json(scene.paths.proof_registry(scene.number)).value
-    entries = value.get("entries") if isinstance(value, dict) else None
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    if registry is None:
+        registry = read_artifact("wave-proof-registry", scene.paths.proof_registry(scene.number), now=now_iso())
+    return list(registry["entries"]) if registry is not None else []
 
 
 # --- parts of the facts ---------------------------------------------------------------------------------------------

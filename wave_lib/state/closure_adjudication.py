@@ -13,6 +13,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..base import files
+from ..base.timestamps import now_iso
+from .artifact_schemas import read_artifact
 
 if TYPE_CHECKING:
     from ..definition.lane_paths import LanePaths
@@ -54,9 +56,7 @@ def read_adjudications(paths: LanePaths, wave: int, agent_id: str | None = None)
         attempt = os.path.join(root, folder)
         for name in sorted(os.listdir(attempt)) if os.path.isdir(attempt) else []:
             path = os.path.join(attempt, name)
-            reading = files.read_json(path) if name.endswith(".json") else None
-            if reading is None or reading.outcome is not files.Outcome.WHOLE or not isinstance(reading.value, dict):
-                continue
-            if agent_id is None or reading.value.get("agentId") == agent_id:
-                found.append({**reading.value, "filePath": path})
-    return sorted(found, key=lambda item: str(item.get("createdAt") or ""))
+            record = read_artifact(KIND, path, now=now_iso()) if name.endswith(".json") else None
+            if record is not None and agent_id in (None, record["agentId"]):
+                found.append({**record, "filePath": path})
+    return sorted(found, key=lambda item: str(item["createdAt"]))

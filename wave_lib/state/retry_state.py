@@ -12,8 +12,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ..base.files import Outcome, read_json, remove, write_json
+from ..base.files import remove, write_json
 from ..base.timestamps import now_iso, parse_iso
+from .artifact_schemas import read_artifact
 from .control_plane import (
     ControlPlaneState,
     append_event,
@@ -22,7 +23,7 @@ from .control_plane import (
     sync_mirrors,
     update_events,
 )
-from .coordination_records import parse_int, string_list, text
+from .coordination_records import text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,40 +32,11 @@ if TYPE_CHECKING:
 
     JsonObject = dict[str, Any]
 
-_PLAN_KIND = "wave-relaunch-plan"
-
 
 def read_relaunch_plan(paths: LanePaths, wave: int) -> JsonObject | None:
     """The wave's relaunch plan, None when there is none or it cannot be used. Spec: GATE 15."""
-    reading = read_json(paths.relaunch_plan(wave))
-    return normalize_relaunch_plan(reading.value, wave) if isinstance(reading.value, dict) else None
-
-
-def normalize_relaunch_plan(raw: Mapping[str, Any], wave: int) -> JsonObject:
-    """Known fields of a relaunch plan, each of its type."""
-
-    def mapping(key: str) -> JsonObject:
-        value = raw.get(key)
-        return value if isinstance(value, dict) else {}
-
-    gaps = raw.get("forwardedClosureGaps")
-    return {
-        "schemaVersion": 1,
-        "kind": _PLAN_KIND,
-        "wave": wave,
-        "attempt": parse_int(raw.get("attempt")),
-        "phase": text(raw.get("phase")) or None,
-        "selectedAgentIds": string_list(raw.get("selectedAgentIds")),
-        "resumeFromPhase": text(raw.get("resumeFromPhase")) or None,
-        "invalidatedAgentIds": string_list(raw.get("invalidatedAgentIds")),
-        "reusableAgentIds": string_list(raw.get("reusableAgentIds")),
-        "reusableProofBundleIds": string_list(raw.get("reusableProofBundleIds")),
-        "forwardedClosureGaps": [gap for gap in gaps if isinstance(gap, dict)] if isinstance(gaps, list) else [],
-        "reasonBuckets": mapping("reasonBuckets"),
-        "executorStates": mapping("executorStates"),
-        "fallbackHistory": mapping("fallbackHistory"),
-        "createdAt": text(raw.get("createdAt")) or now_iso(),
-    }
+    plan = read_artifact("wave-relaunch-plan", paths.relaunch_plan(wave), now=now_iso())
+    return {**plan, "wave": wave} if plan is not None else None
 
 
 def write_relaunch_plan(paths: LanePaths, wave: int, plan: JsonObject) -> None:
@@ -86,31 +58,30 @@ def active_request_of(state: ControlPlaneState, paths: LanePaths, wave: int) -> 
     """As `active_rerun_request`, from a log that was read already."""
     if state.rerun_requests:
         return state.active_rerun_request
-    reading = read_json(paths.retry_override(wave), kind="wave-retry-override")
-    if reading.outcome is not Outcome.WHOLE or not isinstance(reading.value, dict):
+    legacy = read_artifact("wave-retry-override", paths.retry_override(wave), now=now_iso())
+    if legacy is None:
         return None
-    legacy = reading.value
     return {
         "requestId": "legacy-override",
         "state": "active",
-        **{key: string_list(legacy.get(key)) for key in _ID_LISTS},
-        "resumeCursor": text(legacy.get("resumePhase")) or text(legacy.get("resumeCursor")) or None,
-        "reuseDerivedSummaries": legacy.get("reuseDerivedSummaries") is not False,
-        "requestedBy": text(legacy.get("requestedBy")) or "human-operator",
-        "reason": text(legacy.get("reason")) or None,
-        "applyOnce": legacy.get("applyOnce") is not False,
-        "createdAt": legacy.get("createdAt"),
-        "updatedAt": legacy.get("createdAt"),
+        **{key: legacy[key] for key in _LEGACY_FIELDS},
+        "resumeCursor": legacy["resumePhase"],
+        "requestedBy": legacy["requestedBy"] or "human-operator",
+        "updatedAt": legacy["createdAt"],
     }
 
 
-_ID_LISTS = (
+_LEGACY_FIELDS = (
     "selectedAgentIds",
     "reuseAttemptIds",
     "reuseProofBundleIds",
     "invalidateComponentIds",
     "clearReusableAgentIds",
     "preserveReusableAgentIds",
+    "reuseDerivedSummaries",
+    "reason",
+    "applyOnce",
+    "createdAt",
 )
 
 
