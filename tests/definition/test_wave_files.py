@@ -56,6 +56,24 @@ def test_a_fence_that_ends_too_early_names_the_remedy_and_not_its_consequence(la
     assert any("longer outer fence" in message for message in found)
     assert not any("never closed" in message for message in found)
     assert "never closed" in problems(lab, wave(agent()) + "## Notes\n\n~~~\nopen")[0]
+    open_prompt = wave(agent()) + "## Agent B2: Open\n\n### Prompt\n\n~~~\nopen"
+    assert problems(lab, open_prompt)[-1].startswith("Agent B2: the fence")
+
+
+@pytest.mark.parametrize(("old", "new"), [("### Prompt", "### Words"), ("```", "")])
+def test_a_prompt_that_cannot_be_read_is_the_only_problem(lab: Lab, old: str, new: str) -> None:
+    head, mark, block = wave(agent(deliverables="- src/a.py")).rpartition("## Agent A1")
+    assert old in block
+    found = problems(lab, head + mark + block.replace(old, new))
+    assert len(found) == 1 and found[0].startswith("Agent A1: the ") and "prompt" in found[0].lower()
+
+
+def test_wrong_letters_make_an_invalid_id_and_other_text_a_malformed_entry(lab: Lab) -> None:
+    promotion = "## Component promotions\n\n- {}: live"
+    assert 'invalid component id "Api"' in problems(lab, wave(agent(), head=promotion.format("Api")))[0]
+    assert "malformed component promotion" in problems(lab, wave(agent(), head=promotion.format("the api")))[0]
+    assert 'invalid component "Api"' in problems(lab, wave(agent(components="- Api")))[0]
+    assert 'malformed component entry "the api"' in problems(lab, wave(agent(components="- the api")))[0]
 
 
 def test_text_after_the_prompt_is_a_warning_with_its_line(lab: Lab) -> None:

@@ -119,7 +119,7 @@ def _component(component_id: str, entry: object, levels: tuple[str, ...]) -> Com
 def _level(value: object, label: str, levels: tuple[str, ...]) -> str:
     level = as_text(value, label)
     if level not in levels:
-        raise ConfigError(f"{label} must be one of {', '.join(levels)}; got {shown(value)}")
+        raise ConfigError(f"{label} must be one of {', '.join(levels)} (got: {shown(value)})")
     return str(level)
 
 

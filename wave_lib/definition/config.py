@@ -204,4 +204,4 @@ def require_known_lane(config: WaveConfig, profile: LaneProfile) -> None:
     names = config.lane_names(profile.project_id)
     close = nearest(profile.lane, names)
     remedy = f"did you mean {close}?" if close else f"use one of {', '.join(names)}, or create {profile.waves_dir}"
-    raise ConfigError(f"Unknown lane: {profile.lane}", where="--lane", remedy=remedy)
+    raise ConfigError(f"Unknown lane: {profile.lane} (no waves found)", where="--lane", remedy=remedy)

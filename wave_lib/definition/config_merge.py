@@ -245,7 +245,7 @@ def _check_corridor(corridor: dict[str, Any]) -> list[str]:
     names = " and ".join(f"externalProviders.corridor.{key}" for key in missing)
     if corridor["mode"] == "direct":
         raise ConfigError(
-            f"Corridor is enabled in direct mode without {names}", remedy="set them, or use the mode `broker`"
+            f"Corridor is enabled in direct mode, so {names} must be set", remedy="set them, or use the mode `broker`"
         )
     return [f"Corridor in hybrid mode without {names}: there is no direct fallback"]
 

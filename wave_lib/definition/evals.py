@@ -71,11 +71,11 @@ def parse_eval_target(line: str, label: str) -> EvalTarget:
     if family is not None:
         family = _required_id(family, f"{label}.benchmark-family")
     elif selection == "delegated":
-        raise ConfigError(f"{label}.benchmark-family is required for a delegated target")
+        raise ConfigError(f"{label}.benchmark-family is required when the selection is delegated")
     names = [_unwrapped(name.strip()) for name in fields.get("benchmarks", "").split(",")]
     benchmarks = tuple(dict.fromkeys(_required_id(name, f"{label}.benchmarks") for name in names if name))
     if selection == "pinned" and not benchmarks:
-        raise ConfigError(f"{label}.benchmarks needs at least one benchmark for a pinned target")
+        raise ConfigError(f"{label}.benchmarks needs at least one benchmark when the selection is pinned")
     objective = _required(fields.get("objective"), f"{label}.objective")
     threshold = _required(fields.get("threshold"), f"{label}.threshold")
     return EvalTarget(target_id, selection, family, benchmarks, objective, threshold)

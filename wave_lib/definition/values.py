@@ -130,7 +130,7 @@ def _threshold(value: object, label: str) -> Any:
         return None
     number = as_integer(value)
     if number is None or number < 0:
-        raise ConfigError(f"{label}: threshold {shown(value)} is neither an integer >= 0 nor null (rule off)")
+        raise ConfigError(f"{label}: invalid threshold {shown(value)}, wanted an integer >= 0 or null (rule off)")
     return number
 
 
@@ -157,7 +157,7 @@ def as_member(value: object, label: str, members: tuple[str, ...]) -> Any:
     word = _lower(value, label)
     if word is UNSET or word in members:
         return word
-    raise ConfigError(f"{label} must be one of {', '.join(members)}; got {shown(value)}")
+    raise ConfigError(f"{label} must be one of {', '.join(members)} (got: {shown(value)})")
 
 
 def _object(value: object, label: str) -> Any:

@@ -251,7 +251,7 @@ def read_standing_prompt(root: str, path: str) -> tuple[str, str]:
         return "", 'has no "## Standing prompt" heading (missing standing prompt)'
     fence = next((fence for fence in source.fences if fence.first > heading.line), None)
     if fence is None:
-        return "", "has no fence under its Standing prompt heading (missing standing prompt)"
+        return "", "is missing the fenced block below its standing heading"
     return fence.text.strip(), ""
 
 
@@ -261,13 +261,22 @@ def _ids(source: Source, section: Section | None, findings: Findings, label: str
     for line, entry in bullets(source, section, findings, f"{label} {kind}") if section else ():
         item = bare(entry).lower() if kind == "skill" else entry
         if not is_id("skill" if kind == "skill" else "component", item):
-            form = "" if kind == "skill" else " (a component id has lower-case letters, digits, `.`, `_` and `-`)"
-            findings.error(line, f'{label} invalid {kind} "{shown(item)}"{form}')
+            findings.error(line, f"{label} {_id_problem(kind, item)}")
         elif item in found:
             findings.error(line, f'{label} duplicate {kind} "{item}"')
         else:
             found.append(item)
     return tuple(found)
+
+
+def _id_problem(kind: str, item: str) -> str:
+    """Capabilities have the form of component ids. Wrong letters make an invalid id, other text is no id at all."""
+    if kind == "skill":
+        return f'invalid skill "{shown(item)}"'
+    form = "(a component id has lower-case letters, digits, `.`, `_` and `-`)"
+    if not re.fullmatch(r"[\w.-]+", item):
+        return f'malformed {"" if kind == "component" else kind + " or "}component entry "{shown(item)}" {form}'
+    return f'invalid {kind} "{shown(item)}" {form}'
 
 
 def _deliverables(source: Source, section: Section | None, findings: Findings, agent: Agent) -> tuple[str, ...]:
@@ -317,7 +326,7 @@ def _proof_artifact(line: int, entry: str, findings: Findings, label: str) -> Pr
     for key in fields.keys() - {"path", "kind", "required-for"}:
         findings.warn(line, f'{label} has the unknown key "{key}"')
     if not fields.get("path"):
-        findings.error(line, f'{label} is malformed: "{shown(entry)}" has no path')
+        findings.error(line, f"{label} entry has no path")
         return None
     levels = tuple(
         level for level in (bare(item).lower() for item in fields.get("required-for", "").split(",")) if level
@@ -338,7 +347,7 @@ def _file_problem(path: str, agent: Agent, earlier: list[str]) -> str:
         return "must be relative to the repository"
     if normal.endswith("/") or normal in (".", ".."):
         return "is a directory, a file is wanted"
-    if not any(covers(owned, normal) for owned in agent.owned_paths):
+    if agent.prompt_overlay and not any(covers(owned, normal) for owned in agent.owned_paths):  # no prompt: reported
         return "is not owned by the agent (no entry of its ownership list covers it)"
     return "is a duplicate" if normal in earlier else ""
 

@@ -238,7 +238,10 @@ def _promotions(source: Source, section: Section | None, findings: Findings) -> 
     found: dict[str, str] = {}
     for line, entry in bullets(source, section, findings, "component promotion") if section else ():
         match = _PROMOTION.fullmatch(entry)
-        if match is None:
+        name = re.match(r"([\w.-]+)[ \t]*:[ \t]*\S+$", entry)
+        if match is None and name:
+            findings.error(line, f'invalid component id "{shown(name[1])}" (lower-case letters, digits, `.`, `_`, `-`)')
+        elif match is None:
             findings.error(line, f'malformed component promotion "{shown(entry)}" (wanted `- <component>: <level>`)')
         elif match[1] in found:
             findings.error(line, f'duplicate component promotion "{match[1]}"')
@@ -287,4 +290,6 @@ def _check_fences(source: Source, findings: Findings) -> None:
     """Report a fence that never closes, unless a prompt's inner fence was already diagnosed as the cause. CFG 8.6."""
     last = source.fences[-1] if source.fences else None
     if last and not last.last and not findings.nested_fence:
-        findings.error(last.first, "this code fence is never closed")
+        agents = [part for part in source.headings if part.level == 2 and part.line < last.first]
+        owner = agents[-1].text.partition(":")[0] + ": " if agents and is_agent_heading(agents[-1]) else ""
+        findings.error(last.first, f"{owner}the fence of this block is never closed")

@@ -136,7 +136,7 @@ def _eval_rules(context: RuleContext) -> Findings:
     catalog = context.references.catalog
     for index, target in enumerate(wave.eval_targets):
         if catalog is None:
-            yield "V25", f"eval targets cannot be checked: {context.references.catalog_problem or 'no catalog'}", line
+            yield "V25", context.references.catalog_problem or "no benchmark catalog", line
             return
         try:
             check_target(target, catalog, f"evalTargets[{index}] ({target.id})")
