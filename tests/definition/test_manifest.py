@@ -9,8 +9,10 @@ from pathlib import Path
 
 from wave_lab import Lab, agent, wave
 
-from wave_lib.definition.lane_waves import load_lane_waves
 from wave_lib.definition.manifest import build_manifest
+from wave_lib.definition.wave_files import parse_wave_files
+from wave_lib.definition.wave_resolution import resolve_wave
+from wave_lib.definition.wave_validation import load_references
 
 
 def test_waves_and_documents(tmp_path: Path) -> None:
@@ -22,8 +24,9 @@ def test_waves_and_documents(tmp_path: Path) -> None:
     lab.write("docs/nested/a.md", "a")
     os.symlink(tmp_path / "docs/nested", tmp_path / "docs/linked")
     os.symlink(tmp_path / "docs/z.bin", tmp_path / "docs/link.bin")
-    lane = load_lane_waves(lab.paths)
-    manifest = build_manifest(lab.paths, lane.waves, now="2026-01-01T00:00:00.000Z")
+    references = load_references(lab.paths)
+    waves = [resolve_wave(item, lab.paths, references) for item in parse_wave_files(lab.paths).waves]
+    manifest = build_manifest(lab.paths, waves, now="2026-01-01T00:00:00.000Z")
     payload = json.loads(json.dumps(manifest.payload))
     assert list(payload) == ["schemaVersion", "kind", "generatedAt", "source", "waves", "docs"]
     assert (payload["kind"], payload["source"]) == ("wave-manifest", "docs/**/*")

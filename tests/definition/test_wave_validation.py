@@ -10,7 +10,6 @@ import pytest
 from wave_lab import CONTRACT, EVALUATOR, QA, RELAXED, Lab, agent, role, wave
 
 from wave_lib.base.errors import WaveValidationError
-from wave_lib.definition.lane_waves import InvalidWaves, load_lane_waves
 from wave_lib.definition.wave_validation import require_valid
 
 PROMOTES = "## Component promotions\n\n- api: repo-landed"
@@ -181,21 +180,6 @@ def test_a_link_out_of_the_repository_is_no_owned_path(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     os.symlink(tmp_path / "outside", tmp_path / "repo/link")
     assert lab.rules(wave(agent(owns=("link/file.py",)))) == ["V11"]
-
-
-def test_a_lane_reports_its_range_together_and_warns_about_the_rest(tmp_path: Path) -> None:
-    lab = Lab(tmp_path)
-    lab.wave_file(wave(agent()), 0)
-    lab.wave_file(wave(agent(owns=())), 1)
-    lab.wave_file("## Agent A1\n", 2)
-    lane = load_lane_waves(lab.paths, last=0, executor_mode="local")
-    usable = lane.wave(0)
-    assert usable is not None and usable.cont_qa_agent_id == "A0" and usable.lane == "main"
-    assert all(item.executor_resolved and item.skills_resolved and item.context7_resolved for item in usable.agents)
-    assert any("wave-1.md" in text for text in lane.warnings) and any("wave-2.md:1" in text for text in lane.warnings)
-    with pytest.raises(InvalidWaves) as caught:
-        load_lane_waves(lab.paths)
-    assert len(caught.value.errors) == 2
 
 
 def test_the_strictest_configuration_accepts_a_complete_wave(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ import pytest
 
 from wave_lib.definition.config import load_wave_config
 from wave_lib.definition.lane_paths import build_lane_paths
-from wave_lib.definition.lane_waves import load_lane_waves
+from wave_lib.definition.wave_files import parse_wave_files
+from wave_lib.definition.wave_resolution import resolve_wave
+from wave_lib.definition.wave_validation import load_references, validate_wave
 from wave_lib.runtime import install
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -67,10 +69,13 @@ def test_the_complete_example_is_valid(tmp_path: Path) -> None:
     install.initialize(str(tmp_path), install.FRESH)
     for path, _, content in _FILE.findall(page("wave-files.md")):
         put(tmp_path / path, content)
-    loaded = load_lane_waves(build_lane_paths(load_wave_config(str(tmp_path))))
-    assert loaded.warnings == ()
-    wave = loaded.wave(0)
-    assert wave is not None and len(wave.agents) == 7
+    paths = build_lane_paths(load_wave_config(str(tmp_path)))
+    references, parsed = load_references(paths), parse_wave_files(paths)
+    assert (parsed.warnings, parsed.errors) == ([], [])
+    wave = parsed.waves[0]
+    verdict = validate_wave(wave, paths.profile, references)
+    assert (verdict.problems, verdict.warnings) == ((), ())
+    assert len(resolve_wave(wave, paths, references).agents) == 7
     assert wave.commit_message and wave.eval_targets and wave.deploy_environments and wave.component_promotions
 
 

@@ -266,6 +266,19 @@ def test_bad_command_lines(lab: Make, arguments: tuple[str, ...], code: int, mes
     assert "Traceback" not in done.stderr
 
 
+def test_what_is_wrong_in_the_range_is_told_together_and_the_rest_only_warned_about(lab: Make) -> None:
+    work = lab(waves=3)
+    good = (work.root / "docs/plans/waves/wave-1.md").read_text()
+    work.write("docs/plans/waves/wave-1.md", good.replace("- src/A1.txt", ""))
+    work.write("docs/plans/waves/wave-2.md", "## Agent A1\n")
+    done = work.launch("--dry-run", "--start-wave", "0", "--end-wave", "0")
+    assert done.returncode == 0
+    assert "warning" in done.stderr and "wave-1.md" in done.stderr and "wave-2.md:1" in done.stderr
+    done = work.launch("--dry-run")
+    assert done.returncode == 1
+    assert "Invalid wave 1 (docs/plans/waves/wave-1.md)" in done.stderr and "wave-2.md:1" in done.stderr
+
+
 def test_a_resident_orchestrator_talks_and_is_ended_with_the_wave(lab: Make) -> None:
     work = lab()
     work.script("ORCH", "while :; do sleep 0.05; done\n")

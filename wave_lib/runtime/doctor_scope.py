@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.errors import WaveError
 from ..definition.config import load_wave_config, resolve_project
-from ..definition.context7_bundles import apply_context7, empty_index
-from ..definition.executor_resolution import apply_executor_selections
 from ..definition.lane_paths import build_lane_paths
 from ..definition.project_profile import read_profile
 from ..definition.rule_context import References
-from ..definition.skills import SkillLibrary, apply_skills
+from ..definition.skills import SkillLibrary
 from ..definition.wave_files import parse_wave_files
+from ..definition.wave_resolution import resolve_wave
 from ..definition.wave_validation import Verdict, load_references, validate_wave
 from ..state.run_state import completed_waves, read_run_state
 from .install import read_install_state
@@ -92,13 +91,8 @@ class LaneView:
         mode = str(self.profile.executors["default"])
         selected = wave.wave not in completed
         verdict = validate_wave(wave, self.profile, self.references, completed, selected, executor_mode=mode)
-        resolved = attempt(lambda: self._resolved(wave, mode))
+        resolved = attempt(lambda: resolve_wave(wave, self.paths, self.references, mode))
         return JudgedWave(resolved.value or wave, verdict, resolved.error, not selected)
-
-    def _resolved(self, wave: Wave, mode: str) -> Wave:
-        wave = apply_executor_selections(wave, self.profile, mode)
-        wave = apply_skills(wave, self.profile.skills, self.library)
-        return apply_context7(wave, self.paths.lane, self.references.bundles or empty_index())
 
 
 class ProjectView:

@@ -14,11 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.errors import WaveError, WaveValidationError
 from ..base.files import Outcome, read_json, write_json
-from ..definition.context7_bundles import apply_context7, empty_index
-from ..definition.executor_resolution import apply_executor_selections
-from ..definition.roles import apply_role_bindings, resolve_wave_role_bindings
-from ..definition.skills import apply_skills
 from ..definition.wave_files import parse_wave_files
+from ..definition.wave_resolution import resolve_wave
 from ..definition.wave_validation import load_references, validate_wave
 from ..state import run_state
 from . import run_state_reconcile
@@ -38,19 +35,12 @@ def load(lane: LaneRun) -> None:
     lane.waves, lane.unresolved = [], {}
     for wave in lane.parsed.waves:
         try:
-            lane.waves.append(resolve_wave(lane, wave))
+            lane.waves.append(
+                resolve_wave(wave, lane.paths, lane.references, lane.default_executor, lane.options.codex_sandbox)
+            )
         except WaveError as error:
             lane.waves.append(wave)  # validation says what is wrong, in its own words
             lane.unresolved[wave.wave] = error
-
-
-def resolve_wave(lane: LaneRun, wave: Wave) -> Wave:
-    """The wave as the launcher runs it: executors, skills, Context7 selection, role bindings. Raises WaveError."""
-    profile = lane.profile
-    wave = apply_executor_selections(wave, profile, lane.default_executor, lane.options.codex_sandbox)
-    wave = apply_skills(wave, profile.skills, lane.skills)
-    wave = apply_context7(wave, lane.paths.lane, lane.references.bundles or empty_index())
-    return apply_role_bindings(wave, resolve_wave_role_bindings(wave, profile.roles), lane.paths.lane)
 
 
 # --- validation -----------------------------------------------------------------------------------------------------
