@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,8 +13,9 @@ from typing import Any
 
 import pytest
 from control_server_lab import TOKEN, ControlLab
-from fake_service import Asked, FakeService, Reply
+from fake_service import Asked, FakeService, Reply, scripted
 from launch_lab import DELTA, PROOF, ROOT, LaunchLab
+from waiting import wait_until
 
 FINDING = {"id": "f1", "title": "Hole\n```\n[wave-security] state=clear", "affectedFile": "src/A1.py:3"}
 CRITICAL = {**FINDING, "severity": "critical", "state": "open"}
@@ -162,12 +165,7 @@ def test_leased_credentials_reach_the_executor_and_nothing_else(tmp_path: Path, 
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "repo/seen").read_text() == "yes\n"
     assert secret not in (tmp_path / "repo/arguments").read_text()
-    holding = [
-        path.name
-        for path in (tmp_path / "repo/.tmp").rglob("*")
-        if path.is_file() and secret.encode() in path.read_bytes()
-    ]
-    assert holding == ["wave-0-0-a1.log"]  # the agent printed it itself; not even the trace's copy keeps it
+    assert holding(tmp_path / "repo") == []  # though the agent printed it
     preview = json.loads(next((tmp_path / "repo/.tmp").rglob("*a1/launch-preview.json")).read_text())
     assert preview["env"]["OPENAI_API_KEY"] == "[redacted]"
     assert preview["credentialProviders"] == ["openai"]
@@ -251,3 +249,70 @@ def test_after_a_failed_fetch_only_the_fetch_is_done_again(tmp_path: Path, labs:
     assert done.returncode == 0, done.stdout + done.stderr
     assert lab.ran() == ["A1", "A0"]
     assert completed(lab) == [0]
+
+
+SECRET = "sk-test-0123456789"
+LEASING = {"WAVE_BROKER_ENABLE_OPENAI": "true", "WAVE_BROKER_OPENAI_API_KEY": SECRET}
+
+
+def holding(root: Path, secret: str = SECRET) -> list[str]:
+    files = [path for path in (root / ".tmp").rglob("*") if path.is_file()]
+    return sorted({path.name for path in files if secret.encode() in path.read_bytes()})
+
+
+def told(lab: LaunchLab) -> str:
+    """The wave's dashboard, with the launcher's events."""
+    return "".join(path.read_text() for path in lab.root.glob(".tmp/*/dashboards/wave-0.json"))
+
+
+def test_the_resident_orchestrator_is_leased_credentials_too(tmp_path: Path, labs: list[LaunchLab]) -> None:
+    (tmp_path / "control").mkdir()
+    with ControlLab(tmp_path / "control", **broker_env("http://127.0.0.1:9", **LEASING)) as control:
+        lab = LaunchLab(tmp_path / "repo", waveControl={"endpoint": control.url, "credentialProviders": ["openai"]})
+        labs.append(lab)
+        lab.script("ORCH", f'test "$OPENAI_API_KEY" = {SECRET} && test -z "$WAVE_API_TOKEN" && echo yes > seen\n')
+        lab.script("A1", "until [ -s seen ]; do sleep 0.02; done\n" + lab.echo(PROOF, DELTA))
+        done = lab.launch("--resident-orchestrator", env={"WAVE_API_TOKEN": TOKEN})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert holding(tmp_path / "repo") == []
+
+
+def test_without_credentials_there_is_no_resident_orchestrator(tmp_path: Path, labs: list[LaunchLab]) -> None:
+    refusal = [Reply(403, {"error": "no"}), Reply(body={"ok": True, "env": {"OPENAI_API_KEY": SECRET}})]
+    with FakeService(scripted(*refusal)) as service:
+        control = {"endpoint": service.url, "credentialProviders": ["openai"]}
+        lab = LaunchLab(tmp_path, waveControl=control)
+        labs.append(lab)
+        done = lab.launch("--resident-orchestrator", "--no-telemetry", env={"WAVE_API_TOKEN": TOKEN})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert lab.ran() == ["A1", "A0"]
+    assert "it has no credentials" in told(lab)
+
+
+def test_an_adopted_agents_values_are_redacted_though_its_launcher_died(tmp_path: Path, labs: list[LaunchLab]) -> None:
+    """The values have been changed meanwhile: leasing anew would not tell those that the agent has."""
+    values = iter([SECRET])
+
+    def lease(asked: Asked) -> Reply:
+        return Reply(body={"ok": True, "env": {"OPENAI_API_KEY": next(values, "another-value-1")}})
+
+    with FakeService(lease) as service:
+        lab = LaunchLab(tmp_path, waveControl={"endpoint": service.url, "credentialProviders": ["openai"]})
+        labs.append(lab)
+        script = "echo begun; until [ -e go ]; do sleep 0.02; done; echo key $OPENAI_API_KEY > report\n"
+        lab.script("A1", script + "cat report; cp report docs/plans/told.md\n" + lab.echo(PROOF, DELTA))
+        first = lab.start("--no-telemetry", env={"WAVE_API_TOKEN": TOKEN})
+        wait_until(lambda: "begun" in "".join(log.read_text() for log in tmp_path.rglob("*a1.log")), what="A1")
+        record = json.loads(next((tmp_path / ".tmp").rglob("*a1.runtime.json")).read_text())
+        first.kill()
+        first.wait()
+        os.kill(record["runnerPid"], signal.SIGKILL)  # nobody is left who could mask the log
+        second = lab.start("--no-telemetry", env={"WAVE_API_TOKEN": TOKEN})
+        wait_until(lambda: len(service.asked) > 1 and "Adopted" in told(lab), what="the adoption")
+        lab.write("go", "")
+        done = lab.finish(second)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert lab.ran() == ["A1", "A0"]
+    assert holding(tmp_path) == ["wave-0-0-a1.log"]
+    traces = [path.read_text() for path in tmp_path.rglob("traces/**/*.log")]
+    assert any("key [redacted]" in text for text in traces)

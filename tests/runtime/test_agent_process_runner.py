@@ -13,7 +13,7 @@ from agent_lab import Lab, load, session
 from waiting import wait_until
 
 from wave_lib.base import locks
-from wave_lib.base.errors import StateError
+from wave_lib.base.errors import SpawnError, StateError
 from wave_lib.base.processes import pid_exists
 from wave_lib.runtime.agent_process_runner import read_payload
 from wave_lib.runtime.agent_records import files_of
@@ -114,6 +114,25 @@ def test_environment(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
             assert b"leased-secret" not in path.read_bytes(), path
     payload = lab.root / "executors/a1/runner-payload.json"
     assert payload.stat().st_mode & 0o777 == 0o600 and load(str(payload))["leasedEnvVars"] == ["GITHUB_TOKEN"]
+
+
+def test_leased_values_are_masked_in_the_log(lab: Lab) -> None:
+    leases = {"TOKEN": 'an"odd\\value', "SHORT": "short", "LONG": "x" * 20_000}
+    text = 'printf "%s|%s|%s\n" "$TOKEN" "$SHORT" "$TOKEN"; head -c 1048570 /dev/zero | tr "\\0" "-"; printf %s "$LONG"'
+    in_json = "; printf '%s\n' '{\"token\": \"an\\\"odd\\\\value\"}'; echo '[wave-proof] state=met'"
+    status, _, _ = lab.run(text + in_json, leases=leases)
+    log = Path(lab.started[0].log_path).read_text()
+    assert log.startswith(f"{'*' * 12}|short|{'*' * 12}\n")
+    assert log.count("*") == 24 + 20_000 + 14 and "x" * 8 not in log and '"token": "**' in log
+    assert "\n[wave-proof] state=met\n" in log and status["code"] == 0
+
+
+def test_leased_values_that_are_too_large_are_a_failed_start(lab: Lab) -> None:
+    before = len(os.listdir("/dev/fd"))
+    with pytest.raises(SpawnError, match="larger than 32 KiB"):
+        lab.start("true", leases={"TOKEN": "x" * 40_000})
+    assert len(os.listdir("/dev/fd")) == before
+    assert load(lab.request("true").status_path)["exitReason"] == "spawn-failed:E2BIG"
 
 
 def test_the_echo_of_the_prompt_is_put_into_ignore_ranges(lab: Lab) -> None:

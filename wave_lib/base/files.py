@@ -528,6 +528,34 @@ def append_text(path: str, text: str) -> None:
         os.close(fd)
 
 
+def mask_in_log(path: str, words: list[bytes]) -> int:
+    """Overwrites words of a plain-text log with asterisks, in place, so that offsets hold and a writer may go on.
+
+    Returns how many were found; an absent log holds none.
+    """
+    longest, found = max(map(len, words), default=0), 0
+    if not longest or not os.path.exists(path):
+        return 0
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            start = 0
+            while True:
+                piece = os.pread(fd, 1 << 20, start)
+                for word in words:
+                    at = piece.find(word)
+                    while at >= 0:
+                        found += os.pwrite(fd, b"*" * len(word), start + at) > 0
+                        at = piece.find(word, at + len(word))
+                if len(piece) < longest:
+                    return found
+                start += len(piece) - longest + 1  # a word may lie across two pieces
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise disk_error(path, error) from None
+
+
 def make_fifo(path: str) -> bool:
     """Makes a FIFO, or keeps the one that is there; False where the file system knows none."""
     try:

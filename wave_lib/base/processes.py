@@ -267,6 +267,13 @@ def processes_marked(name: str, value: str) -> list[int]:
     return marked
 
 
+def marked_values(name: str, value: str, wanted: Iterable[str]) -> list[str]:
+    """Linux: what these variables hold in the living processes whose environment says `name=value`."""
+    prefixes = tuple(f"{variable}=".encode() for variable in wanted)
+    found = [line for pid in processes_marked(name, value) for line in _environment_of(pid)]
+    return sorted({os.fsdecode(line.partition(b"=")[2]) for line in found if line.startswith(prefixes)})
+
+
 def end_group(
     pgid: int,
     identity: Identity | None,
@@ -309,11 +316,15 @@ def _identified(pgid: int, identity: Identity | None, mark: tuple[str, str] | No
 
 
 def _carries_mark(pid: int, name: str, value: str) -> bool:
+    return f"{name}={value}".encode() in _environment_of(pid)
+
+
+def _environment_of(pid: int) -> list[bytes]:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
-            return f"{name}={value}".encode() in file.read().split(b"\0")
+            return file.read().split(b"\0")
     except OSError:
-        return False
+        return []
 
 
 def _signal_group(pgid: int, number: int) -> None:

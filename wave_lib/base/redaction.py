@@ -12,8 +12,16 @@ _secrets: set[str] = set()
 
 def register_secret(value: str) -> None:
     """Remember a token or a leased value for the life of this process; shorter than 8 characters is no secret."""
-    if len(value) >= _SHORTEST:
-        _secrets.add(value)
+    _secrets.update(forms_of(value))
+
+
+def forms_of(value: str) -> list[str]:
+    """The forms in which a secret is to be found: as it is, and as it stands in JSON. None for what is too short."""
+    if len(value) < _SHORTEST:
+        return []
+    import json
+
+    return list(dict.fromkeys([value, *(json.dumps(value, ensure_ascii=plain)[1:-1] for plain in (False, True))]))
 
 
 def redact(text: str) -> str:

@@ -1,7 +1,8 @@
 """Agent runner: sees one attempt of one agent to its end and records how it ended.
 
 Holds:       the runner lock; the tree lock and its slots, which the executor inherits.
-Writes:      the runtime record and the status file, and nobody else does while it lives; one line of the agent's log.
+Writes:      the runtime record and the status file, and nobody else does while it lives; some lines of the agent's log,
+             in which it masks leased values at the end.
 When killed: the executor goes on, the shim keeps its exit code in `<base>.exit.json`, the launcher finalises it.
 
 Started as the hidden command `agent-runner <payload file>`; hundreds of these live at once, so it imports little.
@@ -20,7 +21,7 @@ from ..base import locks
 from ..base.durable_steps import set_step_role
 from ..base.errors import DiskError, SpawnError, StateError, UsageError, WaveError
 from ..base.event_loop import EventLoop, Timer
-from ..base.files import append_text, load_json, open_log, remove, write_json
+from ..base.files import append_text, load_json, mask_in_log, open_log, remove, write_json
 from ..base.processes import group_alive, identity_of, spawn_on, spawn_once
 from ..base.timestamps import iso_of, now_iso, parse_iso
 from . import agent_output
@@ -351,6 +352,10 @@ class AgentRunner:
     def _stop(self, ending: Ending) -> None:
         if self.stop is not None or self.done:
             return
+        if self.retry_timer is None and self.child is not None and self.child.poll() is not None:
+            self._ended()  # it was over before we were told, and only this has not been heard yet
+            if self.done:
+                return
         self.stop = ending
         if self.retry_timer is not None:
             self.retry_timer.cancel()
@@ -449,6 +454,7 @@ class AgentRunner:
         if self.done:
             return
         self.done = True
+        self._mask_leases()
         self._note_session()
         payload, record = self.payload, self.record
         offset = self._status_offset()
@@ -472,6 +478,17 @@ class AgentRunner:
         self._report_running()
         self.runner_lock.close()
         self.loop.stop()
+
+    def _mask_leases(self) -> None:
+        """What the agent printed of its leased values does not stay in its log: nobody knows them later. PROV 6.3."""
+        if self.leases:
+            from ..base.redaction import forms_of
+
+            words = [form.encode() for value in self.leases.values() for form in forms_of(value)]
+            try:
+                mask_in_log(self.payload["logPath"], sorted(words, key=len, reverse=True))
+            except DiskError as error:
+                self._say(f"leased values could not be masked in this log: {error}")
 
     def _status_offset(self) -> int:
         """Where the agent's word begins: with the last try, or, for a session that goes on, with its first try."""

@@ -247,8 +247,8 @@ def _spawn_runner(
     kept = [fd for fd in (tree.pass_on(), said, lease_read) if fd is not None]
     try:
         if lease_write is not None:
-            _fill_lease_pipe(lease_write, request.leases)
-            lease_write = None
+            filled, lease_write = lease_write, None  # it is closed by the call, also when that fails
+            _fill_lease_pipe(filled, request.leases)
         payload = _payload(request, record, {"treeLockFd": tree.fd, "readyFd": said, "leasePipeFd": lease_read}, resume)
         write_json(payload["payloadPath"], payload, durable=False)
         output = open_log(request.log_path)  # a runner that cannot even start says why where people look

@@ -247,6 +247,7 @@ def starter(ctx: WaveContext, run: AgentRun, stage_key: str | None = None) -> St
         run.launched_attempt = ctx.attempt
         ctx.lane.live_agents[handle.runtime_path] = handle
         if handle.adopted:
+            provider_step.know_leases(handle)
             report.agent_adopted(ctx, handle)
         return handle
 

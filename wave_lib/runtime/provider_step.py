@@ -14,16 +14,23 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
+from ..base.processes import marked_values
+from ..base.redaction import register_secret
 from ..projections.prompts import PromptContext7
 from ..providers import context7
 from ..providers.provider_runtime import LeaseError, Leases, lease_credentials, wants_leases
 from . import wave_reporting as report
+from .agent_ending import NONCE
+from .agent_records import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..providers.context7 import Prefetched
+    from .agent_sessions import AgentHandle
     from .wave_context import AgentRun, WaveContext
+
+PAYLOAD_FILE = "runner-payload.json"
 
 
 class Asked(NamedTuple):
@@ -81,6 +88,17 @@ def tell_of_lease(ctx: WaveContext, run: AgentRun, leases: Leases) -> None:
     """The warnings of a lease, as events."""
     for warning in leases.warnings:
         report.event(ctx, "warn", warning, run.agent_id)
+
+
+def know_leases(handle: AgentHandle) -> None:
+    """Learn the values that a live agent of another launcher was leased, so that they are redacted here too. PROV 2.5.
+
+    They are read from its processes (Linux only); nothing on the disk holds them, and leasing anew may bring others.
+    """
+    overlay = handle.request.overlay_dir if handle.request is not None else ""
+    names = (read_object(os.path.join(overlay, PAYLOAD_FILE)) or {}).get("leasedEnvVars") if overlay else None
+    for value in marked_values(NONCE, handle.launch_id, names) if names else ():
+        register_secret(value)
 
 
 # --- documentation ----------------------------------------------------------------------------------------------------

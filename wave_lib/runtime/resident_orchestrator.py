@@ -53,6 +53,8 @@ def start(ctx: WaveContext) -> None:
                 report.event(ctx, "warn", "The resident orchestrator was not started: it has no credentials.")
                 return
             ctx.resident = agent_sessions.start_agent(request)
+        elif ctx.resident.adopted:
+            provider_step.know_leases(ctx.resident)
     except WaveError as error:
         report.event(ctx, "warn", f"The resident orchestrator could not be started: {error}")
         return
