@@ -32,8 +32,7 @@ from wave_lib.runtime.launch_preview import (
 def spec(**changes: Any) -> LaunchSpec:
     values: dict[str, Any] = dict(
         executor_id="codex", command="codex", argv=("codex", "exec", "-"), stdin_path="/p", cwd="/", env={"A": "1"},
-        output_format="text", use_rate_limit_retries=True, success_exit_codes=(0,), rate_limit_patterns=(),
-        invocation_lines=("codex exec -",), limits={"notes": []}, overlay={},
+        output_format="text", invocation_lines=("codex exec -",), limits={"notes": []}, overlay={},
     )  # fmt: skip
     return LaunchSpec(**{**values, **changes})
 

@@ -45,12 +45,12 @@ class LaunchSpec(NamedTuple):
     cwd: str
     env: Mapping[str, str]
     output_format: str
-    use_rate_limit_retries: bool
-    success_exit_codes: tuple[int, ...]
-    rate_limit_patterns: tuple[str, ...]
     invocation_lines: tuple[str, ...]
     limits: Mapping[str, Any]
     overlay: Mapping[str, str]
+    use_rate_limit_retries: bool = True
+    success_exit_codes: tuple[int, ...] = (0,)
+    rate_limit_patterns: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()  # what makes a start pointless now; a dry run only tells of them
     session: AgentSession | None = None

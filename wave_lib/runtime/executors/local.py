@@ -25,8 +25,6 @@ def build(context: LaunchContext) -> LaunchSpec:
         env={"WAVE_REPO_ROOT": context.root},
         output_format="text",
         use_rate_limit_retries=False,
-        success_exit_codes=(0,),
-        rate_limit_patterns=(),
         invocation_lines=(invocation_line(argv, None, context.log_path),),
         limits=limits(context, None, "not-applicable", ["The local executor has no turns."]),
         overlay={},

@@ -54,9 +54,6 @@ def build(context: LaunchContext) -> LaunchSpec:
         cwd=context.root,
         env={"OPENCODE_CONFIG": os.path.join(context.overlay_dir, CONFIG_FILE)},
         output_format="jsonl" if opencode.get("format") == "json" else "text",
-        use_rate_limit_retries=True,
-        success_exit_codes=(0,),
-        rate_limit_patterns=(),
         invocation_lines=(invocation_line(argv, context.prompt_path, context.log_path),),
         limits=limits(
             context,
