@@ -78,6 +78,14 @@ def test_a_gap_is_explained_with_its_line(lab):
     assert "two tests fail" in text and ".log:2" in text and "\n  Next: wave launch " in text
 
 
+def test_the_log_of_an_agent_that_never_ran_is_not_named(lab):
+    lab.ran("A1")
+    explained = json.loads(lab.call("explain", "--wave", "0", "--json")[1])
+    absent = [item for item in explained["failures"] if item["agentId"] == "A0"]
+    assert absent and all(item["evidence"] is None for item in absent)
+    assert "a0.log" not in lab.call("explain", "--wave", "0")[1]
+
+
 def test_every_refusal_of_the_wave_has_a_line_of_its_own(lab):
     lab.ran("A1")
     request = lab.post("request", "A1", "--target", "agent:A2")

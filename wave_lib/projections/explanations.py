@@ -214,8 +214,8 @@ def explain(
     """Lines that say why wave `wave` is not closed.
 
     `snapshot`: gate snapshot in JSON form or None; `failures`: `{agentId, statusCode, detail, logPath}`; `evidence`:
-    (agent id or `the wave`, status code) -> `file:line` where known, else the failure's log is named; `next_command`:
-    what to type next.
+    (agent id or `the wave`, status code) -> the file, with its line where known, that shows it; `next_command`: what to
+    type next.
     """
     overall = dict((snapshot or {}).get("overall") or {})
     shown = list(failures) or ([overall] if overall and not overall.get("ok") else [])
@@ -240,7 +240,7 @@ def _explain_failure(failure: Mapping[str, Any], evidence: Mapping[tuple[str, st
     detail = " ".join(str(failure.get("detail") or "").split())
     if detail:
         lines.append(f"    said: {detail[:400]}")
-    where = evidence.get((who, code)) or failure.get("logPath")
+    where = evidence.get((who, code))
     if where:
         lines.append(f"    see: {where}")
     if hint:

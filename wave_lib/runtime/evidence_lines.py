@@ -24,16 +24,20 @@ _TOO_LARGE_BYTES = 4 << 20
 
 
 def find(ctx: WaveContext, failures: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
-    """(agent id, status code) -> `<file>:<line>` of what explains the failure, where known.
+    """(agent id, status code) -> `<file>:<line>` of what explains the failure, the failure's own file where none does.
 
-    A failure of nobody's has `the wave` in place of the agent.
+    A failure of nobody's has `the wave` in place of the agent. A file that is not there, like the log of an agent that
+    never ran, is not named.
     """
     found = {}
     for failure in failures:
         run, code = ctx.runs.get(str(failure.get("agentId"))), str(failure.get("statusCode"))
         place = _of_agent(ctx, run, code) if run else _of_wave(ctx, str(failure.get("detail") or ""))
+        key, file = (run.agent_id if run else "the wave", code), str(failure.get("logPath") or "")
         if place is not None:
-            found[run.agent_id if run else "the wave", code] = f"{ctx.paths.rel(place[0])}:{place[1]}"
+            found[key] = f"{ctx.paths.rel(place[0])}:{place[1]}"
+        elif file and os.path.exists(os.path.join(ctx.paths.root, file)):
+            found[key] = file
     return found
 
 

@@ -67,7 +67,7 @@ def explain_wave(scene: WaveScene) -> Explanation:
     evidence = evidence_lines.find(context, failures)
     for failure in failures:
         key = str(failure["agentId"] or "the wave"), str(failure["statusCode"])
-        failure["evidence"] = evidence.get(key) or failure["logPath"]
+        failure["evidence"] = evidence.get(key)
     following = _next_command(scene, facts, place, launch)
     lines = explain(scene.number, snapshot, failures, evidence=evidence)
     if status.edge is not None:
