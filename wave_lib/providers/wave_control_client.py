@@ -106,12 +106,10 @@ class Telemetry:
                 }
                 write_json(os.path.join(paths.telemetry_pending, queue_name(event)), queued, durable=False)
             state = self.read_state()
-            dropped = self._enforce_cap(state)
-            if dropped:
-                state["failedCount"] += dropped
+            pending = self._enforce_cap(state)
             state["lastEnqueuedAt"] = now
             state["recentEventIds"] = [*state["recentEventIds"], *(event["id"] for event in events)][-_RECENT_IDS:]
-            self.write_state(state)
+            self.write_state(state, pending)
         return events
 
     def record(self, raws: Sequence[RawEvent]) -> None:
@@ -122,23 +120,21 @@ class Telemetry:
             return
 
     def _enforce_cap(self, state: JsonObject) -> int:
-        """Drop the oldest queued events beyond the cap; returns how many count as failed. Spec: PROV 8.4."""
+        """Drop the oldest queued events beyond the cap; returns how many are left. Spec: PROV 8.4."""
         limit = int(self.control.get("maxPendingEvents") or 1000)
-        names = self.pending_names()
-        surplus = names[: max(len(names) - limit, 0)]
-        if not surplus:
-            return 0
+        queued = _json_names(self.paths.telemetry_pending)
+        surplus = sorted(queued)[: len(queued) - limit] if len(queued) > limit else []
         for name in surplus:
             path = os.path.join(self.paths.telemetry_pending, name)
             if self.endpoint is None:
                 remove(path)
             else:
                 move(path, os.path.join(self.paths.telemetry_failed, f"overflow-{name}"))
-        if self.endpoint is None:
-            return 0
-        text = f"{len(surplus)} events were dropped: maxPendingEvents={limit} was reached"
-        state["lastError"] = {"message": text, "failedAt": now_iso()}
-        return len(surplus)
+        if surplus and self.endpoint is not None:
+            text = f"{len(surplus)} events were dropped: maxPendingEvents={limit} was reached"
+            state["lastError"] = {"message": text, "failedAt": now_iso()}
+            state["failedCount"] += len(surplus)
+        return len(queued) - len(surplus)
 
     # --- state
 
@@ -159,9 +155,10 @@ class Telemetry:
             state["recentEventIds"] = []
         return {**state, **self._configured_state()}
 
-    def write_state(self, state: JsonObject) -> None:
-        """Write the state; the caller holds `.lock`."""
-        state = {**state, "pendingCount": len(self.pending_names()), "updatedAt": now_iso()}
+    def write_state(self, state: JsonObject, pending: int | None = None) -> None:
+        """Write the state; the caller holds `.lock`. `pending`: how many events are queued, where that is known."""
+        count = len(_json_names(self.paths.telemetry_pending)) if pending is None else pending
+        state = {**state, "pendingCount": count, "updatedAt": now_iso()}
         write_json(self.paths.telemetry_state, state, durable=False)
 
     def _configured_state(self) -> JsonObject:
@@ -228,11 +225,15 @@ def safe_id(event_id: str) -> str:
 
 def json_names(folder: str) -> list[str]:
     """Names of the JSON files of a folder, sorted; temp files begin with a dot and do not count."""
+    return sorted(_json_names(folder))
+
+
+def _json_names(folder: str) -> list[str]:
     try:
         names = os.listdir(folder)
     except OSError:
         return []
-    return sorted(name for name in names if name.endswith(".json") and not name.startswith("."))
+    return [name for name in names if name.endswith(".json") and name[0] != "."]
 
 
 def keep_newest(folder: str, count: int = KEPT_FILES) -> None:
