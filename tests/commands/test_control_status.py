@@ -10,7 +10,9 @@ from control_lab import ControlLab
 from lane_lab import LOGS
 
 from wave_lib.base.locks import take
+from wave_lib.engines.task_snapshots import OPEN_STATES
 from wave_lib.engines.wave_signals import SIGNALS
+from wave_lib.runtime.control_status import read_payload
 
 FIELDS = [
     "lane", "wave", "agentId", "phase", "waveRunState", "executionState", "closureState", "controllerState",
@@ -190,6 +192,22 @@ def test_without_a_wave_the_one_that_matters_is_shown(lab):
     waves = {"0": {"currentState": "completed"}, "3": {"currentState": "blocked"}}
     lab.write(lab.paths.run_state, json.dumps({"schemaVersion": 2, "kind": "wave-run-state", "waves": waves}))
     assert json.loads(lab.call("control", "status", "--json")[1])["wave"] == 3
+
+
+def test_the_text_is_made_without_the_closed_tasks_and_says_the_same(lab):
+    """What is closed matters to the list of tasks only; leaving it out keeps long-lived waves quick to look at."""
+    for kind in ("request", "blocker", "claim", "clarification-request"):
+        lab.post(kind)
+        lab.say("control", "task", "act", "resolve", "--id", lab.post(kind, "A2"))
+    question = lab.say("feedback", "ask", "--agent", "A1", "--question", "Which?", "--json")["id"]
+    lab.say("feedback", "ask", "--agent", "A2", "--question", "What?", "--json")
+    lab.say("control", "task", "act", "dismiss", "--id", question)
+    whole, part = read_payload(lab.scene), read_payload(lab.scene, only_open=True)
+    closed = [task["taskId"] for task in whole["tasks"] if task["state"] not in OPEN_STATES]
+    assert len(closed) == 5 and [task for task in whole["tasks"] if task["taskId"] not in closed] == part["tasks"]
+    for agent in (*whole["logicalAgents"], *part["logicalAgents"]):
+        agent["taskIds"] = [task for task in agent["taskIds"] if task not in closed]
+    assert {**whole, "tasks": []} == {**part, "tasks": []}
 
 
 def test_signals_are_of_the_known_kinds(lab):

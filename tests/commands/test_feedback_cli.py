@@ -6,10 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from control_lab import ControlLab
 from waiting import wait_until
+
+from wave_lib.runtime.wave_scene import lane_paths
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -130,3 +133,28 @@ def test_the_other_names_of_the_command(lab, name):
     code, out, _ = lab.call(name, "ask", "--lane", "main", "--wave", "0", "--agent", "A1", "--question", "Which port?")
     assert code == 0 and out.startswith("[wave-human-feedback] created ")
     assert lab.call(name, "show", "--lane", "main", "--id", "nope")[2].startswith("[wave-human-feedback] ")
+
+
+def test_a_question_of_an_adhoc_run_stays_in_its_run(lab):
+    """Both are wave 0 of the same lane and share one queue. Spec: COORD 29, row 34."""
+    run = lane_paths(str(lab.root), None, "main", "r1")
+    lab.write(run.wave_file(0), Path(lab.paths.wave_file(0)).read_text())
+    lab.write(".wave/adhoc/runs/r1/result.json", json.dumps({"runId": "r1", "project": "default", "lane": "main"}))
+    code, out, err = lab.call("feedback", "ask", "--run", "r1", "--agent", "A1", "--question", "Which port?", "--json")
+    assert code == 0, err
+    asked = json.loads(out)["id"]
+
+    def seen(*place: str) -> list[Any]:
+        status = json.loads(lab.call("control", "status", "--json", *place)[1])
+        tasks = json.loads(lab.call("control", "task", "list", "--json", *place)[1])
+        explained = json.loads(lab.call("coord", "explain", *place)[1])
+        edge, signal = status["blockingEdge"], status["signals"]["wave"]["signal"]
+        shown, own = [row["id"] for row in status["feedbackRequests"]], [task for task in tasks if not task["seed"]]
+        return [edge and edge["kind"], signal, shown, [task["taskId"] for task in own], explained["blockedBy"]]
+
+    assert seen("--run", "r1") == ["human-input", "feedback-requested", [asked], [asked], ["pending human feedback"]]
+    assert seen("--wave", "0") == [None, "stable", [], [], []]
+    assert [row["id"] for row in json.loads(lab.call("feedback", "list", "--json", "--run", "r1")[1])] == [asked]
+    assert lab.call("feedback", "respond", "--id", asked, "--response", "4711")[0] == 0  # the request names its run
+    assert seen("--run", "r1")[0] is None and seen("--wave", "0")[:2] == [None, "stable"]
+    assert not Path(lab.paths.control_plane_log(0)).exists() and Path(run.control_plane_log(0)).exists()

@@ -12,7 +12,7 @@ from launch_lab import CLEAR, DELTA, GAP, PROOF, READY, LaunchLab
 from wave_lib.definition.config import load_wave_config
 from wave_lib.definition.lane_paths import build_lane_paths
 from wave_lib.state.coordination_store import append_record, read_state
-from wave_lib.state.feedback_store import answer_request, create_request
+from wave_lib.state.feedback_store import Answer, answer_request, create_request
 
 Make = Callable[..., LaunchLab]
 
@@ -95,7 +95,7 @@ def test_open_human_input_waits_for_people(lab: Make) -> None:
     assert work.state("dashboards/wave-0.json")["status"] == "blocked"
     work.prints("A1", PROOF, DELTA)
     append_record(paths, 0, {**escalation, "status": "resolved"})
-    answer_request(paths, question["id"], "Large")
+    answer_request(paths, question["id"], Answer("Large"))
     assert work.launch().returncode == 0
 
 

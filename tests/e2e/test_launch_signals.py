@@ -49,7 +49,7 @@ def test_signals_follow_a_question_a_request_and_the_end(lab: LaunchLab) -> None
     mine = until(lab, "feedback-requested", "A1")
     assert mine["shouldWake"] is True and mine["openFeedbackRequestIds"] == [request["id"]]
 
-    feedback_store.answer_request(paths, request["id"], "Blue.", operator="me")
+    feedback_store.answer_request(paths, request["id"], feedback_store.Answer("Blue.", "me"))
     assert until(lab, "feedback-answered", "A1")["reason"] == "Blue."
     record = {"id": "r1", "kind": "request", "agentId": "A1", "targets": ["agent:A2"], "source": "agent"}
     coordination_store.append_record(paths, 0, {**record, "summary": "Rename it", "priority": "high"})

@@ -28,7 +28,7 @@ from wave_lib.projections.prompts import (
     fenced,
 )
 from wave_lib.runtime.derived_state import DerivedContext, preview_derived_state, refresh_derived_state
-from wave_lib.state.feedback_store import answer_request, create_request
+from wave_lib.state.feedback_store import Answer, answer_request, create_request
 from wave_lib.state.structured_signal_parser import extract_markers
 
 
@@ -48,7 +48,7 @@ def test_an_answer_reaches_the_agent_that_asked(tmp_path: Path) -> None:
     context = DerivedContext(paths, wave, bindings_of(wave, paths))
     request = create_request(paths, 0, "A1", "Which port?")
     assert refresh_derived_state(context).clarification_barrier.status_code == "human-feedback-open"
-    answer_request(paths, request["id"], "USE-PORT-4711")
+    answer_request(paths, request["id"], Answer("USE-PORT-4711"))
     derived = refresh_derived_state(context)
     assert derived.clarification_barrier.ok
     assert "USE-PORT-4711" in section(build_inbox(AGENTS[0], derived), "Answers for you")

@@ -348,7 +348,7 @@ def test_canonical_records_become_events(listening: Telemetry) -> None:
     control_plane.append_event(paths, 3, "agent_run", "e", "started", {"agentId": "A1"}, attempt=2)
     coordination_store.append_record(paths, 3, {"id": "r1", "kind": "claim", "agentId": "A1", "summary": "done"})
     feedback_store.create_request(paths, 3, "A1", "Which?", orchestrator_id="o", request_id="req-1")
-    feedback_store.answer_request(paths, "req-1", "That.", operator="me")
+    feedback_store.answer_request(paths, "req-1", feedback_store.Answer("That.", "me"))
     made = spooled(listening)
     assert [(one["category"], one["entityType"], one["action"]) for one in made] == [
         ("control-plane", "agent_run", "started"),

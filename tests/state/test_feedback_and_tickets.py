@@ -11,7 +11,13 @@ from wave_lib.base.errors import StateError
 from wave_lib.engines.coordination_barriers import dependency_barrier
 from wave_lib.engines.routing_state import build_dependency_snapshot
 from wave_lib.state.dependency_tickets import post_ticket, read_tickets, resolve_ticket
-from wave_lib.state.feedback_store import answer_request, create_request, feedback_state_signature, read_wave_requests
+from wave_lib.state.feedback_store import (
+    Answer,
+    answer_request,
+    create_request,
+    feedback_state_signature,
+    read_wave_requests,
+)
 
 
 def test_an_answer_is_not_overwritten(tmp_path: Path) -> None:
@@ -20,15 +26,15 @@ def test_an_answer_is_not_overwritten(tmp_path: Path) -> None:
     row = read_wave_requests(paths, 0, ["A1"]).rows[0]
     assert row["status"] == "pending" and len(row["context"]) == 304
     before = feedback_state_signature(row)
-    answer_request(paths, request["id"], "USE-PORT-4711")
+    answer_request(paths, request["id"], Answer("USE-PORT-4711"))
     with pytest.raises(StateError, match="already answered"):
-        answer_request(paths, request["id"], "other")
-    answer_request(paths, request["id"], "other", force=True)
+        answer_request(paths, request["id"], Answer("other"))
+    answer_request(paths, request["id"], Answer("other", force=True))
     row = read_wave_requests(paths, 0, ["A1"]).rows[0]
     assert (row["responseText"], row["disposition"]) == ("other", "answered")
     assert feedback_state_signature(row) != before
     with pytest.raises(StateError, match="not found"):
-        answer_request(paths, "nope", "x")
+        answer_request(paths, "nope", Answer("x"))
     with pytest.raises(StateError, match="already exists"):
         create_request(paths, 0, "A1", "again", request_id=request["id"])
 

@@ -14,8 +14,9 @@ import pytest
 from coordination_lab import at, rec
 
 from wave_lib.engines.working_log import with_records
-from wave_lib.state import log_checkpoint
+from wave_lib.state import control_plane, log_checkpoint
 from wave_lib.state.control_plane import ControlPlaneLog, materialize_events, read_event_file
+from wave_lib.state.coordination_records import FIELDS
 from wave_lib.state.coordination_store import (
     CoordinationLog,
     Versions,
@@ -149,7 +150,7 @@ def test_a_log_that_became_shorter_is_read_again(tmp_path: Path) -> None:
     control.refresh()
     path.write_text(json.dumps(rec(id="only", kind="claim")) + "\n")
     assert [*coordination.refresh().by_id] == ["only"]
-    assert control.refresh().events == []
+    assert control.refresh() == materialize_events([], control.refresh().bad_lines)
     path.unlink()
     assert coordination.refresh().latest == []
 
@@ -195,6 +196,73 @@ def test_a_log_read_from_a_checkpoint(tmp_path: Path, seed: int, monkeypatch: py
     assert used > LOGS // 4
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_control_plane_log_read_from_a_checkpoint(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_checkpoint, "LEAST", 1)
+    rng = random.Random(seed)
+    used = 0
+    for number in range(LOGS // 2):
+        path, checkpoint = tmp_path / f"{number}.jsonl", tmp_path / f"{number}.json"
+        writer = ControlPlaneLog(str(path), str(checkpoint))
+        for piece in pieces(rng, written(rng, event_line)):
+            with path.open("ab") as file:
+                file.write(piece)
+            used += checkpoint.exists()
+            reader = ControlPlaneLog(str(path), str(checkpoint))  # of the checkpoint before this piece
+            state = reader.refresh()
+            cold = read_event_file(str(path))
+            whole = materialize_events(cold.events, cold.bad_lines)
+            assert state._replace(bad_lines=[]) == whole._replace(bad_lines=[]), path.read_bytes()
+            assert sorted(map(str, state.bad_lines)) == sorted(map(str, whole.bad_lines))
+            assert [*state.attempts] == [*whole.attempts] and [*state.contradictions] == [*whole.contradictions]
+            if rng.random() < 0.7:
+                saver = rng.choice([reader, writer])
+                saver.refresh()
+                saver.save_checkpoint()
+    assert used > LOGS // 4
+
+
+def test_a_long_control_plane_log_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in the checkpoint is not looked at; bytes that are not those of the log are not believed."""
+    monkeypatch.setattr(log_checkpoint, "LEAST", 1)
+    path, checkpoint = tmp_path / "log.jsonl", tmp_path / "checkpoint.json"
+    rng = random.Random(5)
+    path.write_text("".join(event_line(rng, step) + "\n" for step in range(20)))
+    log = ControlPlaneLog(str(path), str(checkpoint))
+    assert not log.save_checkpoint()  # nothing was read
+    before = log.refresh()
+    assert log.save_checkpoint() and not log.save_checkpoint()
+    good = checkpoint.read_bytes()
+    looked_at: list[int] = []
+    real = control_plane._events_of
+    monkeypatch.setattr(
+        control_plane, "_events_of", lambda *words: looked_at.append(len(words[1].records)) or real(*words)
+    )
+    assert ControlPlaneLog(str(path), str(checkpoint)).refresh() == before and looked_at == [0]
+    for bad in (b"", good[:-9], b"[]", good.replace(b'"merged"', b'"marred"'), good.replace(b'"base"', b'"bass"')):
+        checkpoint.write_bytes(bad)
+        assert ControlPlaneLog(str(path), str(checkpoint)).refresh() == before
+    assert looked_at[1:] == [20] * 5
+    checkpoint.write_bytes(good)
+    path.write_text(path.read_text().replace('"agentId": "A1"', '"agentId": "B1"'))  # edited, and as long as it was
+    assert looked_at[6:] == []
+    ControlPlaneLog(str(path), str(checkpoint)).refresh()
+    assert looked_at[6:] == [20]
+
+
+def test_packed_records_come_back_as_they_were() -> None:
+    rng = random.Random(6)
+    rows = [rec(id=f"r{n}", kind=rng.choice(KINDS), status=rng.choice(STATUSES)) for n in range(30)]
+    rows[0]["resolvedBy"] = "me"  # a key that the others have not
+    rows[3]["required"], rows[4]["attempt"] = 0, True  # equal to False and to 1, and yet not the same
+    rows[5]["attempt"] = 1
+    for some in (rows, rows[4:], [rows[5], rows[4]], []):
+        back = log_checkpoint.unpack(json.loads(json.dumps(log_checkpoint.pack(some, FIELDS))))
+        assert json.dumps(back, sort_keys=True) == json.dumps(some, sort_keys=True)
+
+
 def test_a_checkpoint_of_other_bytes_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_checkpoint, "LEAST", 1)
     path, checkpoint = tmp_path / "log.jsonl", tmp_path / "checkpoint.json"
@@ -208,8 +276,8 @@ def test_a_checkpoint_of_other_bytes_is_not_used(tmp_path: Path, monkeypatch: py
     path.write_text(path.read_text().replace("before", "behind"))  # a line repaired by hand, as long as it was
     assert CoordinationLog(str(path), str(checkpoint)).refresh().by_id["r3"]["summary"] == "behind"
     path.write_text(path.read_text().replace("behind", "before"))
-    newer = json.dumps({**json.loads(good), "schemaVersion": 2}).encode()
-    for bad in (b"", good[:-9], newer, b"[]", b'{"kind":"wave-log-checkpoint","schemaVersion":1}'):
+    newer = json.dumps({**json.loads(good), "schemaVersion": 3}).encode()
+    for bad in (b"", good[:-9], newer, b"[]", b'{"kind":"wave-log-checkpoint","schemaVersion":2}'):
         checkpoint.write_bytes(bad)
         assert CoordinationLog(str(path), str(checkpoint)).refresh().by_id["r3"]["summary"] == "before"
     path.write_text(json.dumps(rec(id="only", kind="claim")) + "\n")

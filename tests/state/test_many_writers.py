@@ -10,7 +10,7 @@ from pathlib import Path
 
 from coordination_lab import workspace
 
-from wave_lib.state.control_plane import read_control_plane
+from wave_lib.state.control_plane import read_control_plane, read_events
 from wave_lib.state.coordination_store import CoordinationLog, materialize, read_records
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -75,8 +75,9 @@ def test_writers_lose_nothing_and_readers_agree(tmp_path, start):
     assert all(state.by_id[name]["agentId"] == name.rpartition("-")[0] for name in ids)
     assert CoordinationLog(paths.coordination_log(0)).refresh() == state
     control = read_control_plane(paths, 0)
-    assert set(control.facts) == ids and len({event["id"] for event in control.events}) == len(ids)
-    assert all(event["actor"] == event["entityId"].rpartition("-")[0] for event in control.events)
+    events = read_events(paths, 0).events
+    assert set(control.facts) == ids and len({event["id"] for event in events}) == len(ids)
+    assert all(event["actor"] == event["entityId"].rpartition("-")[0] for event in events)
 
 
 def test_the_stress_run_at_a_small_size(tmp_path):

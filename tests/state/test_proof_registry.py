@@ -13,7 +13,7 @@ from wave_lib.definition.config import config_from_payload
 from wave_lib.definition.lane_paths import LanePaths, build_lane_paths
 from wave_lib.definition.wave_types import ExitContract
 from wave_lib.engines.summary_validation import validate_implementation_summary
-from wave_lib.state.control_plane import read_control_plane
+from wave_lib.state.control_plane import read_control_plane, read_events
 from wave_lib.state.file_facts import file_fact
 from wave_lib.state.proof_registry import (
     Applied,
@@ -138,8 +138,8 @@ def test_supersede_links_both_bundles_and_inherits(paths: LanePaths) -> None:
 def test_revoking_twice_is_nothing_new(paths: LanePaths) -> None:
     bundle = register_bundle(paths, WAVE, REQUEST).bundle
     assert revoke_bundle(paths, 0, bundle["proofBundleId"], detail="wrong file")["state"] == "revoked"
-    events = len(read_control_plane(paths, 0).events)
+    events = len(read_events(paths, 0).events)
     assert revoke_bundle(paths, 0, bundle["proofBundleId"])["detail"] == "wrong file"
-    assert len(read_control_plane(paths, 0).events) == events and applied(paths).bundle_id is None
+    assert len(read_events(paths, 0).events) == events and applied(paths).bundle_id is None
     with pytest.raises(WaveError, match="Proof bundle not found: nope"):
         revoke_bundle(paths, 0, "nope")

@@ -35,7 +35,7 @@ ADJUDICATION = Command(
 )
 TELEMETRY = Command(
     "control telemetry",
-    "Show the queue of telemetry events (status), or send it (flush).",
+    "Show the queue of telemetry events (status), send it (flush), or queue again what was given up (requeue).",
     (PROJECT, LANE, RUN, JSON),
     ("status|flush",),
     1,
@@ -53,7 +53,7 @@ def status(given: Parsed, root: str) -> int:
     agent_id = given.text("agent")
     if agent_id is not None and agent_id != RESIDENT:
         scene.require_agents([agent_id])
-    payload = read_payload(scene, agent_id)
+    payload = read_payload(scene, agent_id, only_open=not given.has("json"))
     signal = chosen_signal(payload)
     if given.has("json"):
         print_json(payload)
@@ -77,12 +77,12 @@ def adjudications(given: Parsed, root: str) -> int:
 
 
 def telemetry(given: Parsed, root: str) -> int:
-    """`control telemetry status|flush`. Spec: PROV 9."""
+    """`control telemetry status|flush|requeue`. Spec: PROV 9."""
     from .control_telemetry_cli import telemetry_document
 
     operation = given.positionals[0]
-    if operation not in ("status", "flush"):
-        raise UsageError("Expected subcommand: status | flush", "wave control telemetry")
+    if operation not in ("status", "flush", "requeue"):
+        raise UsageError("Expected subcommand: status | flush | requeue", "wave control telemetry")
     document, code = telemetry_document(given, root, operation)
     print_json(document)
     return code

@@ -173,14 +173,17 @@ def act(given: Parsed, root: str) -> int:
 def do_action(given: Parsed, root: str, action: str, unknown: str) -> JsonObject:
     """Act on a record; shared with `wave coord act`. `unknown` begins the message for an id that does not exist."""
     from ..engines.task_actions import ActionRequest
-    from ..runtime.operator_actions import act_on_record, answer_question
+    from ..runtime.operator_actions import act_on_record
 
     (record_id,) = required(given, "id")
     if action == "answer":
+        from ..runtime.human_input_resolution import answer_question
+        from ..state.feedback_store import Answer
+
         (response,) = required(given, "response")
         scene = scene_of(given, root)
-        operator = given.text("operator") or "human-operator"
-        return answer_question(scene, record_id, response, operator=operator, force=given.has("force"))
+        answer = Answer(response, given.text("operator") or "human-operator", force=given.has("force"))
+        return answer_question(scene, record_id, answer)
     scene = scene_of(given, root)
     agent_id = given.text("agent")
     if agent_id:

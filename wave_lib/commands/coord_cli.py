@@ -89,9 +89,9 @@ def show(given: Parsed, root: str) -> int:
     from ..state.coordination_store import serialize_state
 
     scene = scene_of(given, root)
-    log = derived_context(scene)
-    state, _ = read_records_and_questions(scene, log)
-    for line in log.log.bad_lines:
+    logs = derived_context(scene)
+    state, _ = read_records_and_questions(scene, logs)
+    for line in logs.log.bad_lines:
         warn(f"{scene.paths.rel(line.path)}:{line.line}: {line.reason}")
     if given.has("json"):
         print_json(serialize_state(state))
@@ -152,8 +152,9 @@ def _derived(scene: WaveScene) -> DerivedState:
     from ..runtime.operator_actions import update_records
     from ..runtime.wave_scene import derived_context, derived_facts, reading_context
 
-    update_records(scene, lambda _state: [])
-    return preview_derived_state(derived_context(scene), derived_facts(reading_context(scene)))
+    logs = derived_context(scene)
+    update_records(scene, lambda _state: [], logs)
+    return preview_derived_state(logs, derived_facts(reading_context(scene, logs)))
 
 
 def act(given: Parsed, root: str) -> int:

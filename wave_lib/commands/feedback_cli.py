@@ -128,30 +128,27 @@ def _wait_for_answer(path: str, seconds: int) -> JsonObject:
 def respond(given: Parsed, root: str) -> int:
     """`feedback respond`."""
     request_id, response = required(given, "id", "response")
-    operator = given.text("operator") or "human-operator"
-    return _close(given, root, request_id, response, operator, "answered", force=given.has("force"))
+    return _close(given, root, request_id, response, "answered")
 
 
 def dismiss(given: Parsed, root: str) -> int:
     """`feedback dismiss`."""
     (request_id,) = required(given, "id")
-    operator = given.text("operator") or "human-operator"
-    return _close(given, root, request_id, given.text("detail") or "", operator, "dismissed")
+    return _close(given, root, request_id, given.text("detail") or "", "dismissed")
 
 
-def _close(
-    given: Parsed, root: str, request_id: str, text: str, operator: str, disposition: str, *, force: bool = False
-) -> int:
-    from ..runtime.operator_actions import answer_question
-    from ..state.feedback_store import answer_request
+def _close(given: Parsed, root: str, request_id: str, text: str, disposition: str) -> int:
+    from ..runtime.human_input_resolution import answer_question
+    from ..state.feedback_store import Answer, answer_request
 
     paths, found = _find(given, root, request_id)
     scene = _scene_of_request(paths, found)
+    answer = Answer(text, given.text("operator") or "human-operator", disposition, given.has("force"))
     if scene is not None:
-        document = answer_question(scene, found["id"], text, operator=operator, disposition=disposition, force=force)
+        document = answer_question(scene, found["id"], answer)
     else:
         warn(f"wave {found.get('wave')} of this request does not exist any more; only the request is closed")
-        document = answer_request(paths, found["id"], text, operator=operator, disposition=disposition, force=force)
+        document = answer_request(paths, found["id"], answer)
     if given.has("json"):
         print_json(document)
     else:

@@ -53,7 +53,7 @@ def watch(given: Parsed, root: str) -> int:
     agent_id = given.text("agent")
     if agent_id is not None and agent_id != RESIDENT:
         scene.require_agents([agent_id])
-    log = derived_context(scene)
+    logs = derived_context(scene)
     pause = max(given.number("refresh-ms", 2000), 200) / 1000
     limit = given.values.get("timeout-seconds")
     deadline = None if limit is None else time.monotonic() + limit
@@ -62,7 +62,7 @@ def watch(given: Parsed, root: str) -> int:
         for path in _watched(scene):
             loop.watch_file(path, lambda: None)
         while True:
-            signal = _signal(scene, agent_id, log)
+            signal = _signal(scene, agent_id, logs)
             if signal["fingerprint"] != seen:
                 print(signal_line(signal), flush=True)
             code = wave_signal_exit_code(signal)
@@ -77,10 +77,10 @@ def watch(given: Parsed, root: str) -> int:
             loop.run_once(left)
 
 
-def _signal(scene: WaveScene, agent_id: str | None, log: DerivedContext) -> JsonObject:
+def _signal(scene: WaveScene, agent_id: str | None, logs: DerivedContext) -> JsonObject:
     from ..runtime.control_status import chosen_signal, read_payload
 
-    return chosen_signal(read_payload(scene, agent_id, log))
+    return chosen_signal(read_payload(scene, agent_id, logs, only_open=True))
 
 
 def _watched(scene: WaveScene) -> list[str]:

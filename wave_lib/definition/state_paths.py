@@ -114,6 +114,10 @@ class StatePaths(Places):
         """What the first part of a long coordination log adds up to."""
         return self._at("coordination_checkpoint", wave=wave)
 
+    def control_plane_checkpoint(self, wave: int) -> str:
+        """What the first part of a long control-plane log adds up to."""
+        return self._at("control_plane_checkpoint", wave=wave)
+
     def control_plane_log(self, wave: int) -> str:
         """Lifecycle events."""
         return self._at("control_plane_log", wave=wave)

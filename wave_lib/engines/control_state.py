@@ -301,7 +301,7 @@ def signal_facts(facts: StatusFacts) -> SignalFacts:
     status = wave_status(facts)
     attempt = facts.live_attempt
     runs: dict[str, list[JsonObject]] = {}
-    for event in facts.control.of_type("agent_run"):
+    for event in facts.control.agent_runs:
         agent_id = str(event["data"].get("agentId") or event["entityId"].rpartition("-agent-")[2])
         runs.setdefault(agent_id, []).append(event)
     return SignalFacts(

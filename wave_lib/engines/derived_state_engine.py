@@ -265,7 +265,7 @@ class _Draft:
             ledger=build_ledger(self.ledger_facts(helpers, integration)),
             response_metrics=coordination_response_metrics(state, inputs.now),
             feedback=list(inputs.feedback),
-            run_starts=previous_run_starts(inputs.control_plane.of_type("agent_run")),
+            run_starts=previous_run_starts(inputs.control_plane.agent_runs),
             appends=Appends(triage.feedback, triage.feedback_to_close, self.log.appended, triage.triage),
         )
         return derived._replace(closure_complexity=_complexity(derived))

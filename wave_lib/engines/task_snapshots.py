@@ -47,20 +47,25 @@ OPEN_STATES = frozenset(("open", "working", "input-required"))
 
 
 def build_task_snapshots(
-    state: CoordinationState, feedback: Sequence[Mapping[str, Any]], agent_ids: Collection[str], now: str
+    state: CoordinationState,
+    feedback: Sequence[Mapping[str, Any]],
+    agent_ids: Collection[str],
+    now: str,
+    *,
+    only_open: bool = False,
 ) -> list[JsonObject]:
-    """Tasks sorted by creation; questions without a record become tasks too. Spec: COORD 8."""
+    """Tasks sorted by creation; questions without a record become tasks too. Spec: COORD 8.
+
+    `only_open` leaves out the tasks of closed records.
+    """
     rows = {row["id"]: row for row in feedback}
     metrics = coordination_response_metrics(state, now)["recordMetricsById"]
-    tasks = []
-    linked = set()
-    for record in state.latest:
-        if record["kind"] not in _TYPES or is_agent_request_seed(record):
-            continue
-        row = _linked_feedback(record, rows)
-        if row is not None and record["kind"] == "human-feedback":
-            linked.add(row["id"])
-        tasks.append(_record_task(record, row, metrics.get(record["id"], {}), agent_ids))
+    tasks = [
+        _record_task(record, _linked_feedback(record, rows), metrics.get(record["id"], {}), agent_ids)
+        for record in (state.open if only_open else state.latest)
+        if record["kind"] in _TYPES and not is_agent_request_seed(record)
+    ]
+    linked = {record["id"] for record in state.of_kind("human-feedback")}
     tasks += [_question_task(row) for row_id, row in rows.items() if row_id not in linked]
     return sorted(tasks, key=lambda task: _sortable(task["createdAt"]))
 

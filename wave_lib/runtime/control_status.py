@@ -1,7 +1,7 @@
 """Reading how a wave stands: the facts of `control status`, its payload, and the signals that follow.
 
 Holds:       nothing; `sync_signals` holds the signals' lock while it writes.
-Writes:      nothing but `signals/`, and that only in `sync_signals`.
+Writes:      nothing but `signals/` and checkpoints of long logs, and that only in `sync_signals`.
 When killed: some signals are older than others; the next sync brings them up to date.
 
 Spec: COORD 2 (readers never write), 25.1, 26.
@@ -48,19 +48,24 @@ class StatusReading(NamedTuple):
 
 
 def read_status(
-    scene: WaveScene, log: DerivedContext | None = None, found: DerivedFacts | None = None
+    scene: WaveScene,
+    logs: DerivedContext | None = None,
+    found: DerivedFacts | None = None,
+    *,
+    only_open: bool = False,
 ) -> StatusReading:
-    """The facts as they are on disk now. `log` keeps what was read of the coordination log between two readings.
+    """The facts as they are on disk now. `logs` keeps what was read of the logs between two readings.
 
-    `found` is what agents left, when the caller (a launcher) knows it already.
+    `found` is what agents left, when the caller (a launcher) knows it already. `only_open`: tasks that are closed may
+    be left out; nothing but the list of all tasks tells the difference.
     """
     paths, wave, number = scene.paths, scene.wave, scene.number
-    log = log or derived_context(scene)
-    control = log.control.refresh()
-    found = found or derived_facts(reading_context(scene, control), control)
-    derived = preview_derived_state(log, found)
+    logs = logs or derived_context(scene)
+    control = logs.control.refresh()
+    found = found or derived_facts(reading_context(scene, logs))
+    derived = preview_derived_state(logs, found)
     entry, problems = _run_state_entry(scene)
-    records, rows = read_records_and_questions(scene, log)
+    records, rows = read_records_and_questions(scene, logs)
     request = retry_state.active_request_of(control, paths, number)
     statuses = {agent.agent_id: read_status_record(paths.status_file(number, agent.slug)) for agent in wave.agents}
     verdicts = _verdicts(scene, found)
@@ -72,7 +77,7 @@ def read_status(
         control=control,
         records=records,
         feedback=rows,
-        tasks=build_task_snapshots(records, rows, scene.agent_ids, derived.now),
+        tasks=build_task_snapshots(records, rows, scene.agent_ids, derived.now, only_open=only_open),
         statuses=statuses,
         verdicts=verdicts,
         adjudications=_adjudications(scene, records, found, statuses, verdicts),
@@ -83,13 +88,13 @@ def read_status(
         launcher_active=launcher_is_active(paths),
         **_supervision(scene),
     )
-    shown = [_shown(scene, line) for line in (*log.log.bad_lines, *control.bad_lines, *_other_problems(scene))]
+    shown = [_shown(scene, line) for line in (*logs.log.bad_lines, *control.bad_lines, *_other_problems(scene))]
     return StatusReading(facts, shown + problems)
 
 
-def read_records_and_questions(scene: WaveScene, log: DerivedContext) -> tuple[CoordinationState, list[JsonObject]]:
+def read_records_and_questions(scene: WaveScene, logs: DerivedContext) -> tuple[CoordinationState, list[JsonObject]]:
     """The coordination log with missing seeds overlaid, and the rows of the feedback queue. Spec: COORD 5."""
-    state = log.log.refresh()
+    state = logs.log.refresh()
     rows = feedback_store.read_wave_requests(scene.paths, scene.number, scene.agent_ids).rows
     return with_records(state, missing_seeds(scene, state)), rows
 
@@ -100,9 +105,11 @@ def read_tasks(scene: WaveScene) -> list[JsonObject]:
     return build_task_snapshots(records, rows, scene.agent_ids, now_iso())
 
 
-def read_payload(scene: WaveScene, agent_id: str | None = None, log: DerivedContext | None = None) -> JsonObject:
-    """The document of `control status --json`. Writes nothing."""
-    facts, diagnostics = read_status(scene, log)
+def read_payload(
+    scene: WaveScene, agent_id: str | None = None, logs: DerivedContext | None = None, *, only_open: bool = False
+) -> JsonObject:
+    """The document of `control status --json`, with `only_open` without the closed tasks. Writes nothing."""
+    facts, diagnostics = read_status(scene, logs, only_open=only_open)
     only = None if agent_id == RESIDENT else agent_id
     return status_payload(
         facts,
@@ -116,7 +123,7 @@ def read_payload(scene: WaveScene, agent_id: str | None = None, log: DerivedCont
 
 def sync_signals(
     scene: WaveScene,
-    log: DerivedContext | None = None,
+    logs: DerivedContext | None = None,
     found: DerivedFacts | None = None,
     *,
     resident: bool = False,
@@ -125,7 +132,9 @@ def sync_signals(
 
     `resident`: there is a resident orchestrator, even if it never had a signal.
     """
-    facts = read_status(scene, log, found).facts
+    logs = logs or derived_context(scene)
+    facts = read_status(scene, logs, found, only_open=True).facts
+    logs.save_checkpoints()
     return sync_wave_signals(scene.paths, signal_facts(facts), now_iso(), resident=resident or _has_resident(scene))
 
 

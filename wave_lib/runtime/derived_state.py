@@ -1,7 +1,7 @@
 """Refreshing the derived state of a wave: read the facts, let the engine decide, append what the logs lack.
 
 Holds: the coordination log's lock from the reading to the append.
-Writes: `coordination/wave-<n>.jsonl` and its checkpoint, the triage log, feedback requests that triage asks or closes.
+Writes: `coordination/wave-<n>.jsonl`, checkpoints, the triage log, feedback requests that triage asks or closes.
 When killed: questions are written before the records that name them, and asked only once: the next refresh goes on.
 Spec: COORD 2, 5, 14, 20.
 """
@@ -19,11 +19,12 @@ from ..engines.derived_state import Appends, DerivedInputs, DerivedState
 from ..engines.derived_state_engine import build_derived_state
 from ..providers.corridor import read_artifact
 from ..state import telemetry_sink
-from ..state.control_plane import ControlPlaneLog, append_events, event_of
+from ..state.control_plane import control_plane_reader
 from ..state.coordination_store import CoordinationLog
 from ..state.dependency_tickets import read_tickets
-from ..state.feedback_store import answer_request, create_request, read_wave_requests
+from ..state.feedback_store import Answer, read_wave_requests
 from ..state.log_access import locked_log
+from .human_questions import ask_human, close_question
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,9 +58,14 @@ class DerivedContext:
         self.bindings = bindings
         self.orchestrator_id = orchestrator_id
         self.log = CoordinationLog(paths.coordination_log(wave.wave), paths.coordination_checkpoint(wave.wave))
-        self.control = ControlPlaneLog(paths.control_plane_log(wave.wave))
+        self.control = control_plane_reader(paths, wave.wave)
         created = load_json_quietly(paths.docs_queue(wave.wave)).get("createdAt")
         self.docs_queue_created_at = str(created) if created else None
+
+    def save_checkpoints(self) -> None:
+        """Let the next process begin where this one has read to. For writers only."""
+        self.log.save_checkpoint()
+        self.control.save_checkpoint()
 
 
 NO_FACTS = DerivedFacts()
@@ -70,7 +76,7 @@ def refresh_derived_state(context: DerivedContext, facts: DerivedFacts = NO_FACT
     with locked_log(context.log.path) as lock:
         derived = build_derived_state(_inputs(context, facts, ""))
         _write(context, derived.appends, lock)
-    context.log.save_checkpoint()
+    context.save_checkpoints()
     context.docs_queue_created_at = derived.docs_queue["createdAt"]
     return derived
 
@@ -135,34 +141,18 @@ def _write(context: DerivedContext, appends: Appends, lock: Any) -> None:
         return
     paths, number = context.paths, context.wave.wave
     for request in appends.feedback:
-        _ask(context, request)
+        question, more = request["question"], request["context"]
+        asker, asked_by = request["agentId"], context.orchestrator_id
+        ask_human(paths, number, asker, question, more, orchestrator_id=asked_by, request_id=request["id"])
     for closing in appends.feedback_to_close:
-        try:
-            answer_request(
-                paths, closing.request_id, closing.text, operator="launcher", disposition=closing.disposition
-            )
-        except StateError:
-            continue  # answered by somebody in the meantime, or never asked: either way nobody waits for it
+        # Somebody may have answered in the meantime: either way nobody waits for it.
+        answer = Answer(closing.text, "launcher", closing.disposition)
+        close_question(paths, number, closing.request_id, answer, "launcher")
     if appends.records:
         append_jsonl(context.log.path, appends.records, lock=lock)
         telemetry_sink.emit(telemetry_sink.COORDINATION, appends.records)
     if appends.triage:
         append_jsonl(paths.triage_log(number), appends.triage)
-
-
-def _ask(context: DerivedContext, request: JsonObject) -> None:
-    paths, number = context.paths, context.wave.wave
-    document = create_request(
-        paths,
-        number,
-        request["agentId"],
-        request["question"],
-        context=request["context"],
-        orchestrator_id=context.orchestrator_id,
-        request_id=request["id"],
-    )
-    asked = {"humanInputId": document["id"], "requestId": document["id"], "state": "pending"}
-    append_events(paths, number, [event_of("human_input", document["id"], "requested", asked)])
 
 
 def load_json_quietly(path: str) -> JsonObject:

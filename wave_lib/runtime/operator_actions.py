@@ -18,40 +18,41 @@ from ..base.errors import StateError
 from ..base.files import append_jsonl
 from ..base.timestamps import now_iso
 from ..engines.coordination_seeds import seed_records, seeds_to_append
-from ..engines.task_actions import ActionRequest, decide_action, question_of
+from ..engines.task_actions import ActionRequest, decide_action
 from ..engines.working_log import with_records
 from ..state.control_plane import append_events, event_of
-from ..state.coordination_records import is_open, normalize_record
-from ..state.coordination_store import CoordinationLog, append_versions, with_acknowledgements
-from ..state.feedback_store import answer_request, create_request, new_request_id, read_wave_requests
+from ..state.coordination_records import normalize_record
+from ..state.coordination_store import append_versions, with_acknowledgements
+from ..state.feedback_store import Answer, new_request_id, read_wave_requests
 from ..state.log_access import locked_log
-from .wave_scene import WaveScene, derived_context, derived_facts, launcher_is_active, reading_context
+from .human_questions import ask_human, close_question
+from .wave_scene import WaveScene, derived_context
 
 if TYPE_CHECKING:
+    from ..definition.lane_paths import LanePaths
     from ..state.coordination_store import CoordinationState
+    from .derived_state import DerivedContext
 
     JsonObject = dict[str, Any]
 
 
 def update_records(
-    scene: WaveScene, decide: Callable[[CoordinationState], Sequence[Mapping[str, Any]]]
+    scene: WaveScene, decide: Callable[[CoordinationState], Sequence[Mapping[str, Any]]], logs: DerivedContext
 ) -> list[JsonObject]:
     """Append what `decide` says, given the log with its seeds; seeds that the log lacks go into the same write.
 
     Returns the records of `decide` as appended. Escalations are mirrored into the triage log if there is one.
     """
-    path = scene.paths.coordination_log(scene.number)
-    log = CoordinationLog(path, scene.paths.coordination_checkpoint(scene.number))
-    log.refresh()  # what is long takes its time before others wait for the lock
+    path = logs.log.path
+    logs.log.refresh()  # what is long takes its time before others wait for the lock
     with locked_log(path, scene.paths.rel(path)) as lock:
-        state = log.refresh()
+        state = logs.log.refresh()
         seeds = missing_seeds(scene, state)
         seeded = with_records(state, seeds)
         wanted = list(decide(seeded))
         appended = append_versions(path, state.by_id, [*seeds, *wanted, *_answered_seeds(scene, seeded, wanted)], lock)
-    log.save_checkpoint()
     own = appended[len(seeds) : len(seeds) + len(wanted)]
-    _mirror_escalations(scene, own)
+    mirror_escalations(scene.paths, scene.number, own)
     return own
 
 
@@ -74,8 +75,9 @@ def _answered_seeds(
     return [record for record in missing_seeds(scene, state) if record["id"] not in written]
 
 
-def _mirror_escalations(scene: WaveScene, records: Sequence[JsonObject]) -> None:
-    triage = scene.paths.triage_log(scene.number)
+def mirror_escalations(paths: LanePaths, wave: int, records: Sequence[JsonObject]) -> None:
+    """Append the escalations among these records to the triage log, if there is one. Spec: COORD 25.4."""
+    triage = paths.triage_log(wave)
     escalations = [record for record in records if record["kind"] == "human-escalation"]
     if escalations and os.path.exists(triage):
         append_jsonl(triage, escalations)
@@ -89,13 +91,14 @@ def post_record(scene: WaveScene, raw: Mapping[str, Any], *, operator: str = "")
     place = {"lane": scene.paths.lane, "wave": scene.number, "project": scene.paths.project_id}
     whole = {**place, **raw}
     normalize_record(whole, now_iso())  # a bad record is refused before anything is touched
-    appended = update_records(scene, lambda state: with_acknowledgements(state, whole, scene.wave.agents, now_iso()))
+    agents, logs = scene.wave.agents, derived_context(scene)
+    appended = update_records(scene, lambda state: with_acknowledgements(state, whole, agents, now_iso()), logs)
     if operator:
         record = appended[0]
         data = {"recordId": record["id"], "kind": record["kind"], "agentId": record["agentId"]}
         event = event_of("task", record["id"], "created", data, source="operator", actor=operator)
         append_events(scene.paths, scene.number, [event])
-    settle(scene)
+    settle(scene, logs)
     return appended[0]
 
 
@@ -120,18 +123,21 @@ def act_on_record(scene: WaveScene, request: ActionRequest, unknown: str = "Task
             place=place,
             now=now_iso(),
         )
-        for question in outcome.ask:
-            ask_human(scene, question["agentId"], question["question"], question["context"], request_id=question["id"])
+        paths, number = scene.paths, scene.number
+        for ask in outcome.ask:
+            ask_human(paths, number, ask["agentId"], ask["question"], ask["context"], request_id=ask["id"])
         for closing in outcome.close:
-            close_question(scene, closing.request_id, closing.text, request.by, closing.disposition)
+            answer = Answer(closing.text, request.by, closing.disposition)
+            close_question(paths, number, closing.request_id, answer, "operator")
         after = with_records(state, outcome.records).by_id
         shown["record"] = after[outcome.shown_id]
         if outcome.policy_id:
             shown["policy"] = after[outcome.policy_id]
         return outcome.records
 
-    written = {record["id"]: record for record in update_records(scene, decide)}
-    settle(scene)
+    logs = derived_context(scene)
+    written = {record["id"]: record for record in update_records(scene, decide, logs)}
+    settle(scene, logs)
     found = {name: written.get(record["id"], record) for name, record in shown.items()}
     if "policy" in found:
         return {"resolvedRecord": found["record"], "policyRecord": found["policy"]}
@@ -141,116 +147,21 @@ def act_on_record(scene: WaveScene, request: ActionRequest, unknown: str = "Task
 # --- questions to people --------------------------------------------------------------------------------------------
 
 
-def ask_human(
-    scene: WaveScene,
-    agent_id: str,
-    question: str,
-    context: str = "",
-    orchestrator_id: str = "",
-    request_id: str = "",
-    operator: str = "",
-) -> JsonObject:
-    """Create a feedback request and its `human_input` event; returns the request. The record follows as a seed.
-
-    `operator` is who asks on behalf of the agent, if somebody does.
-    """
-    document = create_request(
-        scene.paths,
-        scene.number,
-        agent_id,
-        question,
-        context=context,
-        orchestrator_id=orchestrator_id,
-        request_id=request_id,
-    )
-    asked = {"humanInputId": document["id"], "requestId": document["id"], "state": "pending"}
-    source = "operator" if operator else "launcher"
-    event = event_of("human_input", document["id"], "requested", asked, source=source, actor=operator)
-    append_events(scene.paths, scene.number, [event])
-    return document
-
-
-def close_question(scene: WaveScene, request_id: str, text: str, operator: str, disposition: str) -> None:
-    """Close a question that nobody has to answer any more; one that was answered meanwhile is left alone."""
-    try:
-        answer_request(scene.paths, request_id, text, operator=operator, disposition=disposition)
-    except StateError:
-        return
-    state = "dismissed" if disposition == "dismissed" else "answered"
-    data = {"humanInputId": request_id, "requestId": request_id, "state": state, "operator": operator, "response": text}
-    append_events(
-        scene.paths, scene.number, [event_of("human_input", request_id, state, data, source="operator", actor=operator)]
-    )
-
-
 def ask_and_record(
     scene: WaveScene, agent_id: str, question: str, context: str = "", orchestrator_id: str = "", operator: str = ""
 ) -> JsonObject:
     """Ask a person: the request, its event, its record, and the signals that follow. Returns the request."""
-    document = ask_human(scene, agent_id, question, context, orchestrator_id, operator=operator)
-    update_records(scene, lambda _state: [])
-    settle(scene)
+    document = ask_human(
+        scene.paths, scene.number, agent_id, question, context, orchestrator_id=orchestrator_id, operator=operator
+    )
+    logs = derived_context(scene)
+    update_records(scene, lambda _state: [], logs)
+    settle(scene, logs)
     return document
 
 
-def answer_question(
-    scene: WaveScene,
-    target_id: str,
-    text: str,
-    *,
-    operator: str = "human-operator",
-    disposition: str = "answered",
-    force: bool = False,
-) -> JsonObject:
-    """Answer (or dismiss) a question, named by itself or by a record; returns the request, or else the record.
-
-    A record without a question is resolved with the text. StateError when nothing has this id. Spec: COORD 25.4.
-    """
-    from .human_input_resolution import answer_human_input_and_reconcile, reconcile_answer
-
-    def resume_plan() -> Mapping[str, Any] | None:
-        return compute_resume_plan(scene)
-
-    context = derived_context(scene)
-    log = context.log.refresh()
-    rows = read_wave_requests(scene.paths, scene.number, scene.agent_ids).rows
-    questions = {row["id"] for row in rows}
-    record = log.by_id.get(target_id)
-    common: dict[str, Any] = {
-        "operator": operator,
-        "disposition": disposition,
-        "attempt_is_live": launcher_is_active(scene.paths),
-        "resume_plan": resume_plan,
-        "facts": derived_facts(reading_context(scene)),
-    }
-    question = target_id if target_id in questions or record is None else question_of(record, log, questions)
-    if question is not None:
-        document = answer_human_input_and_reconcile(context, question, text, force=force, **common)
-    elif record is None or not is_open(record):
-        raise StateError(f"Record is closed already: {target_id}", remedy="`wave control task list` shows what is open")
-    else:
-        reconcile_answer(context, target_id, text, **common)
-        document = context.log.refresh().by_id[target_id]
-    settle(scene)
-    return document
-
-
-def compute_resume_plan(scene: WaveScene) -> JsonObject | None:
-    """The resume plan as the facts on disk have it now. Spec: LAUNCH 11.6."""
-    from ..engines.gate_engine import evaluate_gates
-    from .derived_state import preview_derived_state
-    from .fact_collection import collect_wave_facts
-    from .reduced_state import reduce
-
-    context = reading_context(scene)
-    context.derived = preview_derived_state(derived_context(scene), derived_facts(context))
-    facts = collect_wave_facts(context)
-    plan = reduce(context, facts, evaluate_gates(facts)).get("resumePlan")
-    return plan if isinstance(plan, dict) else None
-
-
-def settle(scene: WaveScene) -> None:
+def settle(scene: WaveScene, logs: DerivedContext | None = None) -> None:
     """What every command that changed something ends with: the signals follow. Spec: COORD 26.3."""
     from .control_status import sync_signals
 
-    sync_signals(scene)
+    sync_signals(scene, logs)

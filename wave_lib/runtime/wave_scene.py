@@ -20,14 +20,12 @@ from ..base.process_identity import pid_exists
 from ..definition.lane_paths import build_lane_paths
 from ..definition.roles import apply_role_bindings, resolve_wave_role_bindings
 from ..definition.wave_files import parse_wave_file
-from ..state.control_plane import read_control_plane
 from . import telemetry_step
 
 if TYPE_CHECKING:
     from ..definition.lane_paths import LanePaths
     from ..definition.roles import RoleBindings
     from ..definition.wave_types import Wave
-    from ..state.control_plane import ControlPlaneState
     from .derived_state import DerivedContext, DerivedFacts
     from .wave_context import WaveContext
 
@@ -152,10 +150,10 @@ def _started_before(pid: int, started_at: object) -> bool:
 # --- results as they lie on disk ------------------------------------------------------------------------------------
 
 
-def reading_context(scene: WaveScene, control: ControlPlaneState | None = None) -> WaveContext:
+def reading_context(scene: WaveScene, logs: DerivedContext | None = None) -> WaveContext:
     """The context that fact collection reads by, for a process that launches nothing.
 
-    `control`: the wave's control plane, when it was read already.
+    `logs`: the wave's logs, when they were read already.
     """
     from ..base.event_loop import EventLoop
     from ..definition.executor_resolution import apply_executor_selections
@@ -172,20 +170,18 @@ def reading_context(scene: WaveScene, control: ControlPlaneState | None = None) 
         lane = LaneRun(scene.paths, LauncherOptions(orchestrator_id="control"), Console(), loop)
     lane.orchestrator_id = ""  # questions of every orchestrator count
     context = WaveContext(lane, wave, scene.bindings)
-    latest = (control or read_control_plane(scene.paths, scene.number)).latest_attempt
+    context.derived_context = logs or derived_context(scene)
+    latest = context.derived_context.control.refresh().latest_attempt
     context.attempt = (latest or {}).get("attemptNumber") or 0
     return context
 
 
-def derived_facts(context: WaveContext, control: ControlPlaneState | None = None) -> DerivedFacts:
-    """What agents left and the logs do not hold, as the launcher would collect it. Spec: COORD 20.
-
-    `control`: the wave's control plane, when it was read already.
-    """
+def derived_facts(context: WaveContext) -> DerivedFacts:
+    """What agents left and the logs do not hold, as the launcher would collect it. Spec: COORD 20."""
     from . import fact_collection
     from .derived_state import DerivedFacts
 
-    control = control or read_control_plane(context.paths, context.number)
+    control = fact_collection.wave_logs(context).control.refresh()
     catalog, catalog_error = fact_collection.load_catalog(context)
     return DerivedFacts(
         attempt=context.attempt,

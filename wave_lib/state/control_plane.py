@@ -1,7 +1,7 @@
 """The control-plane log of a wave: lifecycle events and the entities they add up to.
 
 Holds: nothing between calls; the log's kernel lock (`<log>.flock`) while it appends.
-Writes: `control-plane/wave-<n>.jsonl`, `<log>.torn`; mirrors of it for proof bundles and the active rerun request.
+Writes: `control-plane/wave-<n>.jsonl`, `<log>.torn`, its checkpoint; mirrors of it for proof bundles and the rerun.
 When killed: the log ends with a whole event; a mirror that is behind is written again by the next `sync_mirrors`.
 Spec: COORD 2, 7, 10.
 """
@@ -15,9 +15,11 @@ from ..base.errors import StateError, WaveError
 from ..base.files import append_jsonl, read_jsonl, remove, write_json
 from ..base.timestamps import now_iso, parse_iso
 from . import telemetry_sink
-from .contradiction_entity import BROKEN, is_unresolved, normalize_contradiction
-from .coordination_records import LogDiagnostic, parse_flag, parse_int, string_list, text
+from .contradiction_entity import BROKEN, is_unresolved
+from .control_plane_entities import SNAPSHOTS
+from .coordination_records import LogDiagnostic, parse_int, text
 from .log_access import collector_paused, locked_log
+from .log_checkpoint import Checkpoint, CheckpointFile, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -55,6 +57,25 @@ STATES = {
     "human_input": ("pending", "answered", "dismissed", "resolved", "open", "escalated"),
 }
 """Allowed states of the stateful entities; the first one is the default. Spec: COORD 7.3."""
+FIELDS = (
+    "recordVersion",
+    "id",
+    "lane",
+    "wave",
+    "runKind",
+    "runId",
+    "entityType",
+    "entityId",
+    "action",
+    "source",
+    "actor",
+    "recordedAt",
+    "attempt",
+    "data",
+)
+"""Keys of an event in on-disk order. Spec: COORD 7.1."""
+KEPT = ("wave_run", "agent_run")
+"""Entity types whose events count one by one, and not only in what they add up to."""
 
 
 class LogReading(NamedTuple):
@@ -65,9 +86,13 @@ class LogReading(NamedTuple):
 
 
 class ControlPlaneState(NamedTuple):
-    """What the events add up to; the maps go from entity id to snapshot. Spec: COORD 7.3."""
+    """What the events add up to; the maps go from entity id to snapshot. Spec: COORD 7.3.
 
-    events: list[JsonObject]
+    `wave_runs` and `agent_runs` are the events of these types, by time; `read_events` has all.
+    """
+
+    wave_runs: list[JsonObject]
+    agent_runs: list[JsonObject]
     proof_bundles: dict[str, JsonObject]
     rerun_requests: dict[str, JsonObject]
     attempts: dict[str, JsonObject]
@@ -102,14 +127,10 @@ class ControlPlaneState(NamedTuple):
         """Contradictions that are neither resolved nor waived."""
         return [item for item in self.contradictions.values() if is_unresolved(item)]
 
-    def of_type(self, entity_type: str) -> list[JsonObject]:
-        """Events of one entity type."""
-        return [event for event in self.events if event["entityType"] == entity_type]
-
     @property
     def last_wave_run(self) -> JsonObject | None:
         """The newest `wave_run` event, or None for a wave that never ran."""
-        return _last(self.of_type("wave_run"))
+        return self.wave_runs[-1] if self.wave_runs else None
 
 
 def _last(items: Iterable[JsonObject]) -> JsonObject | None:
@@ -268,8 +289,12 @@ def _check_state(event: JsonObject) -> None:
 
 def read_control_plane(paths: LanePaths, wave: int) -> ControlPlaneState:
     """The materialised control plane of a wave."""
-    reading = read_events(paths, wave)
-    return materialize_events(reading.events, reading.bad_lines)
+    return control_plane_reader(paths, wave).refresh()
+
+
+def control_plane_reader(paths: LanePaths, wave: int) -> ControlPlaneLog:
+    """An incremental reader of the wave's log."""
+    return ControlPlaneLog(paths.control_plane_log(wave), paths.control_plane_checkpoint(wave))
 
 
 def materialize_events(events: Sequence[JsonObject], bad_lines: Sequence[LogDiagnostic] = ()) -> ControlPlaneState:
@@ -284,19 +309,33 @@ class ControlPlaneFold:
     """Folds events in the order of their times; a snapshot is made anew only where an event changed its entity."""
 
     def __init__(self) -> None:
-        self._events: list[JsonObject] = []
-        self._merged: dict[str, dict[str, JsonObject]] = {}
-        self._made: dict[str, dict[str, JsonObject]] = {kind: {} for kind in _SNAPSHOTS}
+        self._kept: dict[str, list[JsonObject]] = {kind: [] for kind in KEPT}
+        self._merged: dict[str, dict[str, JsonObject]] = {kind: {} for kind in SNAPSHOTS}
+        self._made: dict[str, dict[str, JsonObject]] = {kind: {} for kind in SNAPSHOTS}
         self._stale: dict[tuple[str, str], None] = {}
         self._broken: dict[str, LogDiagnostic] = {}
+
+    @classmethod
+    def from_content(cls, content: JsonObject) -> ControlPlaneFold:
+        """A fold that goes on where the one of `content()` ended."""
+        fold = cls()
+        fold._kept = {kind: unpack(content["kept"][kind]) for kind in KEPT}
+        fold._merged = {kind: dict(content["merged"][kind]) for kind in SNAPSHOTS}
+        fold._stale = dict.fromkeys((kind, name) for kind, entities in fold._merged.items() for name in entities)
+        return fold
+
+    def content(self) -> JsonObject:
+        """What the events add up to, for a checkpoint."""
+        return {"kept": {kind: pack(events, FIELDS) for kind, events in self._kept.items()}, "merged": self._merged}
 
     def add(self, event: JsonObject) -> None:
         """Fold one event that is not older than those before it."""
         kind, entity_id = event["entityType"], event["entityId"]
-        self._events.append(event)
-        if kind not in _SNAPSHOTS:
+        if kind in self._kept:
+            self._kept[kind].append(event)
+        entities = self._merged.get(kind)
+        if entities is None:
             return
-        entities = self._merged.setdefault(kind, {})
         previous = entities.get(entity_id, {"createdAt": event["recordedAt"]})
         entities[entity_id] = {
             **previous,
@@ -312,7 +351,8 @@ class ControlPlaneFold:
         self._stale.clear()
         made = {kind: dict(entities) for kind, entities in self._made.items()}
         return ControlPlaneState(
-            list(self._events),
+            list(self._kept["wave_run"]),
+            list(self._kept["agent_run"]),
             made["proof_bundle"],
             made["rerun_request"],
             made["attempt"],
@@ -325,7 +365,7 @@ class ControlPlaneFold:
     def _snapshot(self, kind: str, entity_id: str, data: JsonObject) -> JsonObject:
         self._broken.pop(entity_id if kind == "contradiction" else "", None)
         try:
-            return _SNAPSHOTS[kind](entity_id, data)
+            return SNAPSHOTS[kind](entity_id, data)
         except WaveError as error:  # only a contradiction can be refused, and then it counts as an open one
             self._broken[entity_id] = LogDiagnostic(f"contradiction {entity_id}", 0, str(error))
             return {**BROKEN, "contradictionId": entity_id}
@@ -334,11 +374,14 @@ class ControlPlaneFold:
 class ControlPlaneLog:
     """Incremental reader of one log file: `refresh` reads and folds only what was appended since the last call.
 
-    A log that became shorter, or a tail with an event older than those before it, is folded again from the start.
+    A log that became shorter, or a tail with an event older than those before it, is folded again from the start. With
+    the path of a checkpoint the first reading goes on from there; `save_checkpoint` is for writers.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, checkpoint: str = "") -> None:
         self.path = path
+        self._checkpoint = CheckpointFile(checkpoint, path)
+        self._begun = False
         self._fold = ControlPlaneFold()
         self._offset = 0
         self._next_line = 1
@@ -349,123 +392,58 @@ class ControlPlaneLog:
     def refresh(self) -> ControlPlaneState:
         """The state of the log as it stands on disk now."""
         with collector_paused():
+            if not self._begun:
+                self._resume()
+            self._begun = True
             return self._refresh()
 
     def _refresh(self) -> ControlPlaneState:
         reading = read_jsonl(self.path, self._offset, self._next_line)
         if reading.next_offset < self._offset:
-            self.__init__(self.path)  # type: ignore[misc]
+            self._forget()
             return self._refresh()
         if self._state is not None and reading.next_offset == self._offset:
             return self._state
         found = _events_of(self.path, reading, self._next_line)
+        tail = sorted(found.events, key=_event_time)
+        if tail and _event_time(tail[0]) < self._last:
+            self._forget()
+            return self._refresh()
         self._offset, self._next_line = reading.next_offset, reading.next_line
         self._bad_lines += found.bad_lines
-        tail = sorted(found.events, key=_event_time)
-        if tail and _event_time(tail[0]) < self._last and self._state is not None:
-            tail = sorted([*self._state.events, *found.events], key=_event_time)
-            self._fold = ControlPlaneFold()
         for event in tail:
             self._fold.add(event)
         self._last = _event_time(tail[-1]) if tail else self._last
         self._state = self._fold.state(self._bad_lines)
         return self._state
 
+    def _forget(self) -> None:
+        """Begin again with the first line; the checkpoint of before is not gone on from."""
+        self.__init__(self.path, self._checkpoint.path)  # type: ignore[misc]
+        self._begun = True
 
-def _bundle(entity_id: str, data: JsonObject) -> JsonObject:
-    return {
-        "proofBundleId": text(data.get("proofBundleId")) or entity_id,
-        "agentId": text(data.get("agentId")) or None,
-        "state": data.get("state") or "active",
-        "authoritative": bool(parse_flag(data.get("authoritative"))),
-        "recordedAt": data.get("recordedAt") or data["createdAt"],
-        "updatedAt": data["updatedAt"],
-        "recordedBy": data.get("recordedBy"),
-        "detail": text(data.get("detail")),
-        "summary": text(data.get("summary")),
-        "satisfyOwnedComponents": bool(parse_flag(data.get("satisfyOwnedComponents"))),
-        "proof": data.get("proof"),
-        "docDelta": data.get("docDelta"),
-        "components": _dicts(data.get("components")),
-        "artifacts": _dicts(data.get("artifacts")),
-        "scope": text(data.get("scope")) or "wave",
-        "attestation": data.get("attestation"),
-        "satisfies": string_list(data.get("satisfies")),
-        "supersedes": data.get("supersedes"),
-        "supersededBy": data.get("supersededBy"),
-    }
+    def save_checkpoint(self) -> bool:
+        """Write a checkpoint when the log grew much since the last one. For writers only."""
+        if self._state is None or not self._checkpoint.is_due(self._offset):
+            return False
+        last = None if self._last == float("-inf") else self._last
+        content = {**self._fold.content(), "lastTime": last}
+        self._checkpoint.write(Checkpoint(self._offset, self._next_line, self._bad_lines, content))
+        return True
 
-
-def _rerun(entity_id: str, data: JsonObject) -> JsonObject:
-    reuse = parse_flag(data.get("reuseDerivedSummaries"))
-    once = parse_flag(data.get("applyOnce"))
-    return {
-        "requestId": text(data.get("requestId")) or entity_id,
-        "state": data.get("state") or "active",
-        "selectedAgentIds": string_list(data.get("selectedAgentIds")),
-        "resumeCursor": text(data.get("resumeCursor")) or text(data.get("resumePhase")) or None,
-        "reuseAttemptIds": string_list(data.get("reuseAttemptIds")),
-        "reuseProofBundleIds": string_list(data.get("reuseProofBundleIds")),
-        "reuseDerivedSummaries": True if reuse is None else reuse,
-        "invalidateComponentIds": string_list(data.get("invalidateComponentIds")),
-        "clearReusableAgentIds": string_list(data.get("clearReusableAgentIds")),
-        "preserveReusableAgentIds": string_list(data.get("preserveReusableAgentIds")),
-        "requestedBy": text(data.get("requestedBy")) or "human-operator",
-        "reason": text(data.get("reason")) or None,
-        "applyOnce": True if once is None else once,
-        "createdAt": data["createdAt"],
-        "updatedAt": data["updatedAt"],
-    }
-
-
-def _attempt(entity_id: str, data: JsonObject) -> JsonObject:
-    snapshot = {
-        "attemptId": text(data.get("attemptId")) or entity_id,
-        "attemptNumber": parse_int(data.get("attemptNumber")),
-        "state": data.get("state") or "running",
-        "selectedAgentIds": string_list(data.get("selectedAgentIds")),
-        "detail": text(data.get("detail")) or None,
-        "createdAt": data["createdAt"],
-        "updatedAt": data["updatedAt"],
-    }
-    if data.get("supervisorRunId"):
-        snapshot["supervisorRunId"] = data["supervisorRunId"]
-    return snapshot
-
-
-def _human_input(entity_id: str, data: JsonObject) -> JsonObject:
-    return {
-        "humanInputId": text(data.get("humanInputId")) or entity_id,
-        "requestId": text(data.get("requestId")) or entity_id,
-        "state": data.get("state") or "pending",
-        "operator": data.get("operator"),
-        "response": data.get("response"),
-        "createdAt": data["createdAt"],
-        "updatedAt": data["updatedAt"],
-    }
-
-
-def _fact(entity_id: str, data: JsonObject) -> JsonObject:
-    defaults = {"factId": entity_id, "version": 1, "kind": "claim", "status": "active"}
-    return {**defaults, **{key: value for key, value in data.items() if value not in (None, "")}}
-
-
-def _contradiction(entity_id: str, data: JsonObject) -> JsonObject:
-    return normalize_contradiction({**data, "contradictionId": entity_id}, blocking=True)
-
-
-def _dicts(value: object) -> list[JsonObject]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-_SNAPSHOTS = {
-    "proof_bundle": _bundle,
-    "rerun_request": _rerun,
-    "attempt": _attempt,
-    "human_input": _human_input,
-    "contradiction": _contradiction,
-    "fact": _fact,
-}
+    def _resume(self) -> None:
+        found = self._checkpoint.read()
+        if found is None:
+            return
+        try:
+            fold, last = ControlPlaneFold.from_content(found.content), found.content["lastTime"]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return  # a cache that cannot be read is none
+        self._fold = fold
+        self._last = float("-inf") if last is None else last
+        self._offset = found.size
+        self._next_line = found.next_line
+        self._bad_lines = found.bad_lines
 
 
 # --- mirrors --------------------------------------------------------------------------------------------------------

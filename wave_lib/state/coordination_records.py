@@ -335,8 +335,8 @@ def linked_requests(
 def is_seed_request(record: Mapping[str, Any]) -> bool:
     """The launcher's own request for an agent or for the shared plan docs. Spec: COORD 5."""
     return (
-        record.get("source") == "launcher"
-        and record.get("kind") == "request"
+        record.get("kind") == "request"
+        and _may_be_seed(record)
         and not record.get("closureCondition")
         and not record.get("dependsOn")
         and _SEED_REQUEST.fullmatch(text(record.get("id"))) is not None
@@ -345,9 +345,14 @@ def is_seed_request(record: Mapping[str, Any]) -> bool:
 
 def is_seed(record: Mapping[str, Any]) -> bool:
     """Bookkeeping of the launcher: seed requests, component promotions, the integration-summary seed. Spec: COORD 5."""
-    if record.get("source") != "launcher":
+    if not _may_be_seed(record):
         return False
     return is_seed_request(record) or _SEED_OTHER.fullmatch(text(record.get("id"))) is not None
+
+
+def _may_be_seed(record: Mapping[str, Any]) -> bool:
+    """What is cheap to see of nearly all records: that they are none."""
+    return record.get("source") == "launcher" and text(record.get("id")).startswith("wave-")
 
 
 def is_agent_request_seed(record: Mapping[str, Any]) -> bool:

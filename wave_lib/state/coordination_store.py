@@ -17,6 +17,7 @@ from ..base.files import append_jsonl, read_jsonl, tail
 from ..base.timestamps import iso_of, now_iso, parse_iso
 from . import telemetry_sink
 from .coordination_records import (
+    FIELDS,
     OPEN_STATUSES,
     LogDiagnostic,
     is_normal,
@@ -25,7 +26,7 @@ from .coordination_records import (
     updated_record,
 )
 from .log_access import collector_paused, locked_log
-from .log_checkpoint import Checkpoint, is_due, read_checkpoint, write_checkpoint
+from .log_checkpoint import Checkpoint, CheckpointFile, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -278,8 +279,7 @@ class CoordinationLog:
 
     def __init__(self, path: str, checkpoint: str = "") -> None:
         self.path = path
-        self._checkpoint = checkpoint
-        self._saved = 0
+        self._checkpoint = CheckpointFile(checkpoint, path)
         self._begun = False
         self._resumed = False
         self._fold = CoordinationFold()
@@ -305,30 +305,33 @@ class CoordinationLog:
 
     def save_checkpoint(self) -> bool:
         """Write a checkpoint when the log grew much since the last one. For writers only."""
-        if self._state is None or not self._checkpoint or not is_due(self._offset, self._saved):
+        if self._state is None or not self._checkpoint.is_due(self._offset):
             return False
-        state, rows = self._state, [(line.line, line.reason) for line in self.bad_lines]
+        state = self._state
         first = [record for record_id, record in state.first.items() if state.by_id[record_id] is not record]
-        part = Checkpoint(self._offset, self._next_line, rows, list(state.by_id.values()), first)
-        write_checkpoint(self._checkpoint, self.path, part)
-        self._saved = self._offset
+        content = {"latest": pack(state.by_id.values(), FIELDS), "first": pack(first, FIELDS)}
+        self._checkpoint.write(Checkpoint(self._offset, self._next_line, self.bad_lines, content))
         return True
 
     def _resume(self) -> None:
-        found = read_checkpoint(self._checkpoint, self.path)
+        found = self._checkpoint.read()
         if found is None:
             return
-        self._fold = CoordinationFold.from_checkpoint(found.latest, found.first)
+        try:
+            fold = CoordinationFold.from_checkpoint(unpack(found.content["latest"]), unpack(found.content["first"]))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return  # a cache that cannot be read is none
+        self._fold = fold
         self._resumed = True
-        self._latest_raw = {record["id"]: record for record in found.latest}
-        self._offset = self._saved = found.size
+        self._latest_raw = dict(fold.by_id)
+        self._offset = found.size
         self._fold.read_versions_by(self._versions_until(found.size))
         self._next_line = found.next_line
-        self.bad_lines = [LogDiagnostic(self.path, line, reason) for line, reason in found.bad_lines]
+        self.bad_lines = found.bad_lines
 
     def _read_on(self) -> bool:
         """Fold what was appended; whether there was anything."""
-        if not self._begun and self._checkpoint:
+        if not self._begun:
             self._resume()
         self._begun = True
         reading = read_jsonl(self.path, self._offset, self._next_line)

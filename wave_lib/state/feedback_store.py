@@ -90,29 +90,31 @@ def create_request(
     return document
 
 
-def answer_request(
-    paths: LanePaths,
-    request_id: str,
-    response: str,
-    *,
-    operator: str = "human-operator",
-    disposition: str = "answered",
-    force: bool = False,
-) -> JsonObject:
-    """Close a request with an answer, or without one (`dismissed`, `resolved`); unknown keys of the file are kept.
+class Answer(NamedTuple):
+    """What closes a question: words (`answered`), or none (`dismissed`, `resolved`); `force` replaces earlier ones."""
 
-    StateError: `Request not found`, or `Request already answered` unless `force`.
+    text: str
+    operator: str = "human-operator"
+    disposition: str = "answered"
+    force: bool = False
+
+
+def answer_request(paths: LanePaths, request_id: str, answer: Answer) -> JsonObject:
+    """Close a request; unknown keys of its file are kept.
+
+    StateError: `Request not found`, or `Request already answered` unless `answer.force`.
     """
     path = paths.feedback_request(token(request_id))
     with locked(paths.feedback_lock):
         document = read_request(path)
         if document is None:
             raise StateError(f"Request not found: {request_id}")
-        if document.get("status") == "answered" and not force:
+        if document.get("status") == "answered" and not answer.force:
             raise StateError(f"Request already answered: {request_id} (use --force to override)")
         now = now_iso()
-        answer = {"operator": operator, "text": response, "answeredAt": now, "disposition": disposition}
-        document = {**document, "status": "answered", "updatedAt": now, "response": answer}
+        response = {"operator": answer.operator, "text": answer.text, "answeredAt": now}
+        response["disposition"] = answer.disposition
+        document = {**document, "status": "answered", "updatedAt": now, "response": response}
         write_json(path, document)
     telemetry_sink.emit(telemetry_sink.FEEDBACK, [document])
     return document
