@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from agent_lab import Lab, load, session
 from waiting import wait_until
 
 from wave_lib.base import locks
-from wave_lib.base.processes import pid_exists
+from wave_lib.base.processes import pid_exists, processes_marked
 from wave_lib.runtime import agent_sessions
 from wave_lib.runtime.agent_records import files_of
 from wave_lib.runtime.agent_sessions import (
@@ -29,7 +31,7 @@ from wave_lib.runtime.agent_sessions import (
     terminate_agents,
 )
 from wave_lib.runtime.executors.launch_spec import LaunchSpec
-from wave_lib.runtime.session_resume import resume_prompt
+from wave_lib.runtime.session_resume import write_resume_prompts
 
 
 @pytest.fixture
@@ -276,9 +278,88 @@ def test_a_session_that_the_cli_forgot_starts_again_with_the_whole_prompt(lab: L
     handle = lab.start(spec=spec)
     wait_until(lambda: (lab.root / "again").exists(), what="the first start")
     kill_everything(lab, handle)
+    before = os.stat(handle.log_path).st_size
     assert lab.wait(handle).failures == []
     calls = [line.split() for line in (lab.root / "calls").read_text().splitlines()]
     assert [call[0] for call in calls] == ["start", "start"] and calls[0][1] != calls[1][1]
+    status, log = load(handle.status_path), Path(handle.log_path).read_bytes()
+    assert status["logOffset"] >= before, "what the lost conversation said is no longer the agent's word"
+    told = log[status["logOffset"] :].decode()
+    assert told.startswith(Path(lab.started[0].prompt_path).read_text())
+    assert "An earlier try of this task was killed" in told and "Look before you repeat it" in told
+
+
+@pytest.mark.parametrize(
+    "words", ["echo 'It says: No conversation found'", "yes | head -c 9000; echo No conversation found"]
+)
+def test_an_agent_that_says_such_words_itself_is_not_started_again(lab: Lab, words: str) -> None:
+    spec = resumable(lab, f"{words}; exit 3")._replace(use_rate_limit_retries=False)
+    assert spec.session is not None
+    handle = lab.start(spec=spec._replace(session=spec.session._replace(lost_pattern="(?m)^No conversation found")))
+    wait_until(lambda: (lab.root / "calls").exists(), what="the first start")
+    kill_everything(lab, handle)
+    assert [failure["statusCode"] for failure in lab.wait(handle).failures] == ["3"]
+    assert (lab.root / "calls").read_text().split()[::2] == ["start"]
+
+
+def test_a_kill_in_the_middle_of_resuming_costs_no_conversation(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever file is there when the launcher dies: the session goes on, nothing is started a second time."""
+    handle = lab.start(spec=resumable(lab, "echo resume $1 >> calls"))
+    wait_until(lambda: (lab.root / "calls").exists(), what="the first start")
+    kill_everything(lab, handle)
+
+    class Killed(BaseException):
+        pass
+
+    def die(path: str) -> None:
+        raise Killed(path)
+
+    real = agent_sessions.remove
+    for number in range(3):
+        left = iter([real] * number + [die])
+        monkeypatch.setattr(agent_sessions, "remove", lambda path, left=left: next(left)(path))
+        with pytest.raises(Killed):
+            agent_sessions.take_up(lab.started[0])
+    monkeypatch.setattr(agent_sessions, "remove", real)
+    again = agent_sessions.take_up(lab.started[0]._replace(resume_limit=9))
+    assert again is not None and lab.wait(again).failures == []
+    assert [line.split()[0] for line in (lab.root / "calls").read_text().splitlines()] == ["start", "resume"]
+
+
+# An executor that runs a shell in a session of its own without any of its descriptors, as claude and codex do.
+SHELL_APART = """import subprocess, sys, time
+subprocess.Popen(["sleep", "60"], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+open("calls", "a").write("start\\n")
+time.sleep(60 if "stay" in sys.argv else 0)
+"""
+
+
+def shells(handle: AgentHandle) -> list[int]:
+    return processes_marked("WAVE_AGENT_NONCE", handle.launch_id)
+
+
+def test_a_shell_that_outlives_its_cli_is_ended_before_the_session_goes_on(lab: Lab) -> None:
+    spec = lab.spec("", argv=(sys.executable, "-c", SHELL_APART, "stay", "{sessionId}"))
+    handle = lab.start(spec=spec._replace(session=session("echo resumed >> calls")))
+    wait_until(lambda: (lab.root / "calls").exists(), what="the first start")
+    record = load(handle.runtime_path)
+    shell = [pid for pid in shells(handle) if os.getpgid(pid) != record["pgid"] and pid != record["runnerPid"]]
+    assert len(shell) == 1
+    os.kill(record["runnerPid"], signal.SIGKILL)
+    os.killpg(record["pgid"], signal.SIGKILL)
+    begun = time.monotonic()
+    assert lab.wait(handle).failures == []
+    assert shells(handle) == [] and time.monotonic() - begun < 4, "nobody waits longer than the shell takes to end"
+    assert (lab.root / "calls").read_text().split() == ["start", "resumed"]
+
+
+def test_a_shell_that_outlives_its_agent_is_ended_by_the_next_launch(lab: Lab) -> None:
+    first = lab.start(spec=lab.spec("", argv=(sys.executable, "-c", SHELL_APART)))
+    lab.wait(first)
+    assert len(shells(first)) == 1
+    second = lab.start("true", attempt=2)
+    assert shells(first) == [], "it would go on beside the next attempt"
+    assert lab.wait(second).failures == []
 
 
 @pytest.mark.parametrize("reason", ["switched-off", "limit", "edited"])
@@ -299,6 +380,7 @@ def test_the_resume_prompt_names_the_command_in_flight_and_the_changes(lab: Lab)
     (lab.root / "mine.txt").write_text("x")
     (lab.root / "log").write_text(json.dumps({"type": "item.started", "item": item}))
     request = lab.request(owned_paths=("mine.txt",))
-    text = resume_prompt(request, {"logPath": str(lab.root / "log")})
+    paths = write_resume_prompts(request, {"logPath": str(lab.root / "log")})
+    text = Path(paths[0]).read_text()
     assert "\n    git push\n    make tag\n" in text and "?? mine.txt" in text and "?? prompt.md" not in text
     assert request.prompt_path in text, "a CLI that lost the task as well can read it"

@@ -14,6 +14,7 @@ import re
 
 TAIL_BYTES = 64 * 1024
 _HEAD_BYTES = 64 * 1024
+_EARLY_BYTES = 4 * 1024
 _SHORTEST_ECHO = 16  # a shorter "copy" of the prompt would be a coincidence
 
 # Patterns are compiled when they are first used (`re` keeps them): hundreds of runners start at once.
@@ -91,6 +92,11 @@ def session_id(log_path: str, offset: int, pattern: str, prompt_path: str | None
 def says(log_path: str, offset: int, ranges: list[list[int]], pattern: str) -> bool:
     """Whether the agent's own output since `offset` (its last 64 KiB) matches."""
     return re.search(pattern.encode(), own_output(log_path, offset, ranges, TAIL_BYTES)) is not None
+
+
+def says_at_once(log_path: str, offset: int, ranges: list[list[int]], pattern: str) -> bool:
+    """Whether the first thing that was printed since `offset` (4 KiB) matches: before the agent itself could say it."""
+    return re.search(pattern.encode(), own_output(log_path, offset, ranges)[:_EARLY_BYTES]) is not None
 
 
 def _next_clock(clock: tuple[bytes, bytes, bytes, bytes], now: float) -> float | None:

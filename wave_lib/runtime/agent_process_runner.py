@@ -241,8 +241,9 @@ class AgentRunner:
     def _prompt_path(self) -> str | None:
         if self.resuming:
             return str(self.payload["resume"]["promptPath"])
+        resume = self.payload.get("resume")  # a session that was to go on and is not known any more
         path: str | None = self.payload.get("stdinPath")
-        return path
+        return resume["againPath"] if path and resume else path
 
     def _environment(self) -> dict[str, str]:
         strip = set(self.payload.get("envStrip") or ())
@@ -320,7 +321,7 @@ class AgentRunner:
         if found is None:
             return False
         self.record["agentSession"] = {**known, "id": found}
-        self._write_record()
+        self._write_record(durable=True)
         return True
 
     # --- heartbeat, deadline, signals
@@ -399,7 +400,7 @@ class AgentRunner:
         ranges = self._echoes(self.offset)
         session = self.payload.get("session") or {}
         lost = session.get("lostPattern") if self.resuming and ending.code else None
-        if lost and agent_output.says(log, self.offset, ranges, lost):
+        if lost and agent_output.says_at_once(log, self.offset, ranges, lost):
             self._say("the session is not known any more; starting again with the whole prompt")
             self.resuming = False
             self._start_try()
@@ -492,8 +493,7 @@ class AgentRunner:
 
     def _status_offset(self) -> int:
         """Where the agent's word begins: with the last try, or, for a session that goes on, with its first try."""
-        resume = self.payload.get("resume")
-        return int(resume.get("logOffset") or 0) if resume else self.offset
+        return int(self.payload["resume"].get("logOffset") or 0) if self.resuming else self.offset
 
     def _echoes(self, offset: int) -> list[list[int]]:
         ranges = agent_output.echo_ranges(self.payload["logPath"], offset, self.payload.get("promptPath"))

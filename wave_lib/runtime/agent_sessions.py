@@ -165,7 +165,15 @@ def _free_tree_lock(files: AgentFiles, request: AgentStart) -> locks.FileLock:
             where=files.tree_lock,
             remedy="end them by hand",
         )
+    _end_stragglers(files, read_object(files.runtime))
     return lock
+
+
+def _end_stragglers(files: AgentFiles, record: dict[str, Any] | None) -> None:
+    """End what an earlier launch left running without its locks: the shells of agent CLIs inherit none of them."""
+    nonce = str((record or {}).get("launchId") or "")
+    if nonce and processes_marked(NONCE, nonce):
+        kill_stragglers(files, nonce, lambda: not processes_marked(NONCE, nonce))
 
 
 def _put_old_files_away(files: AgentFiles, request: AgentStart) -> None:
@@ -443,7 +451,7 @@ def resume_agent(request: AgentStart, runtime_path: str) -> AgentHandle | None:
 
     The whole tree of the lost try is ended first. An agent that never got as far as its executor is simply started.
     """
-    from .session_resume import resumable_session, write_resume_prompt
+    from .session_resume import resumable_session, write_resume_prompts
 
     files = files_of(runtime_path)
     found, record = examine_agent(runtime_path)
@@ -454,13 +462,14 @@ def resume_agent(request: AgentStart, runtime_path: str) -> AgentHandle | None:
     session = resumable_session(request, record) if found in (Found.DIED, Found.NEVER_STARTED) else None
     if session is None:
         return None
-    if processes_marked(NONCE, str(record.get("launchId"))):
-        kill_stragglers(files, str(record.get("launchId")), lambda: False)
+    _end_stragglers(files, record)
     tree = locks.take(files.tree_lock)
-    if tree is None or processes_marked(NONCE, str(record.get("launchId"))):
+    if tree is None:
         return None
     try:
-        prompt_path = write_resume_prompt(request, {**record, "agentSession": session})
+        if processes_marked(NONCE, str(record.get("launchId"))):
+            return None
+        prompt_path, again_path = write_resume_prompts(request, {**record, "agentSession": session})
         record.update(
             launchId=os.urandom(16).hex(),
             launchGeneration=request.launch_generation,
@@ -470,10 +479,16 @@ def resume_agent(request: AgentStart, runtime_path: str) -> AgentHandle | None:
             outcomeSource=None,
             agentSession=session,
         )
+        # First the record, which says that this session goes on: without a pid record it would look never started.
+        write_json(files.runtime, record)
         for path in (files.exit, files.pid, files.stop):
             remove(path)
-        write_json(files.runtime, record)
-        resume = {"sessionId": session["id"], "promptPath": prompt_path, "logOffset": int(record.get("logOffset") or 0)}
+        resume = {
+            "sessionId": session["id"],
+            "promptPath": prompt_path,
+            "againPath": again_path,
+            "logOffset": int(record.get("logOffset") or 0),
+        }
         return _spawn_runner(request, files, record, tree, resume)
     finally:
         tree.close()

@@ -1,8 +1,8 @@
 """Going on with the conversation of an agent CLI that was killed: whether it can be, and what the agent is told.
 
 Holds:       nothing.
-Writes:      the prompt of the resumed try, into the agent's overlay directory.
-When killed: nothing is lost; the prompt is written again.
+Writes:      the prompts of the resumed try, into the agent's overlay directory.
+When killed: nothing is lost; the prompts are written again.
 
 Spec: SUP 17.11.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ..base.files import write_text
+from ..base.files import read_text, write_text
 from . import agent_output
 from .agent_environment import stripped_names
 from .interrupted_calls import calls_in_flight
@@ -42,28 +42,51 @@ def resumable_session(request: AgentStart, record: dict[str, Any]) -> dict[str, 
     return {**session, "id": known, "silentResumes": silent + 1, "resumedAtSize": size}
 
 
-def write_resume_prompt(request: AgentStart, record: dict[str, Any]) -> str:
-    """Write what the resumed agent is told; returns the path."""
+def write_resume_prompts(request: AgentStart, record: dict[str, Any]) -> tuple[str, str]:
+    """Write what the resumed agent is told, and what it is told if its CLI forgot the session; returns both paths."""
+    known = _what_is_known(request, record)
     path = os.path.join(request.overlay_dir, "resume-prompt.md")
-    write_text(path, resume_prompt(request, record))
-    return path
+    again = os.path.join(request.overlay_dir, "start-again-prompt.md")
+    write_text(path, resume_prompt(request, known))
+    write_text(again, start_again_prompt(request, known))
+    return path, again
 
 
-def resume_prompt(request: AgentStart, record: dict[str, Any]) -> str:
+def resume_prompt(request: AgentStart, known: list[str]) -> str:
     """Plain words: you were killed, what was under way is unknown, look before you repeat it."""
-    calls = _calls_in_flight(request, record)
     lines = [
         "Your process was killed from outside in the middle of this task.",
         "This is the same conversation: go on.",
+        "",
+        *known,
+        "Then finish the task and print the final marker lines that it asks for.",
+        f"Should you not see the task above, read it in {request.prompt_path}",
     ]
+    return "\n".join(lines) + "\n"
+
+
+def start_again_prompt(request: AgentStart, known: list[str]) -> str:
+    """The whole prompt, and that somebody has been at work on it before."""
+    note = [
+        "",
+        "---",
+        "",
+        "An earlier try of this task was killed from outside, and its conversation is lost.",
+        "Parts of the task may have been done already.",
+        "",
+        *known,
+    ]
+    return read_text(request.prompt_path).rstrip("\n") + "\n" + "\n".join(note) + "\n"
+
+
+def _what_is_known(request: AgentStart, record: dict[str, Any]) -> list[str]:
+    """Lines that both prompts share: the calls in flight and what git says of the owned paths."""
+    calls = _calls_in_flight(request, record)
     if calls:
-        lines += ["", "This was under way when it happened, and was killed as well:", ""]
+        lines = ["This was under way when it happened, and was killed as well:", ""]
         lines += [f"    {line}" for call in calls for line in call.splitlines()]
     else:
-        lines += [
-            "",
-            "A command may have been under way when it happened, even one that this conversation does not show.",
-        ]
+        lines = ["A command may have been under way when it happened, even one that no conversation shows."]
     lines += [
         "",
         "Whether it took effect is unknown. Look before you repeat it; do not assume that it failed or that it worked.",
@@ -72,11 +95,7 @@ def resume_prompt(request: AgentStart, record: dict[str, Any]) -> str:
     changes = owned_changes(request.root, request.owned_paths)
     if changes is not None:
         lines += ["`git status --short` of the paths you own says now:", "", *(changes or ["(no changes)"]), ""]
-    lines += [
-        "Then finish the task and print the final marker lines that it asks for.",
-        f"Should you not see the task above, read it in {request.prompt_path}",
-    ]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _calls_in_flight(request: AgentStart, record: dict[str, Any]) -> list[str]:

@@ -68,7 +68,7 @@ def build(context: LaunchContext) -> LaunchSpec:
 def _session(resume: tuple[str, ...]) -> AgentSession:
     kept = f"projects/*/{SESSION_ID}.jsonl"
     places = (("CLAUDE_CONFIG_DIR", kept), ("HOME", f".claude/{kept}"))
-    return AgentSession("chosen", resume, None, r"No conversation found", places)
+    return AgentSession("chosen", resume, None, r"(?m)^No conversation found", places)
 
 
 def _flags(context: LaunchContext, settings_path: str | None) -> list[str]:

@@ -24,7 +24,8 @@ from .launch_spec import (
 # With `json` the first event names the thread; without, the banner does, and it comes before the echo of the prompt.
 _SESSION_SHOWN = r'(?m)^(?:\{"type":"thread\.started","thread_id":"|session id: )([0-9a-f-]{36})'
 
-_SESSION_LOST = r"(?i)no (?:rollout|session|conversation|thread)[^\n]* found"
+# Also a session of which the kill left an empty or torn file.
+_SESSION_LOST = r"(?im)^Error: thread/resume\b|^[^\n\"]{0,80}\bno (?:rollout|session|conversation|thread)[^\n]* found"
 
 
 def build(context: LaunchContext) -> LaunchSpec:

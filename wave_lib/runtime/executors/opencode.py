@@ -80,7 +80,8 @@ def agent_name(context: LaunchContext) -> str:
 def _session(words: list[str], flags: list[str]) -> AgentSession:
     shown = r'"sessionID":\s*"(ses_[A-Za-z0-9]+)"'
     places = (("XDG_DATA_HOME", "opencode/opencode.db"), ("HOME", ".local/share/opencode/opencode.db"))
-    return AgentSession("event", (*words, "-s", SESSION_ID, *flags), shown, r"(?i)session not found", places)
+    lost = r"(?im)^[^\n\"]{0,40}session not found"
+    return AgentSession("event", (*words, "-s", SESSION_ID, *flags), shown, lost, places)
 
 
 def _flags(context: LaunchContext, name: str) -> list[str]:
