@@ -68,6 +68,13 @@ def test_a_prompt_that_cannot_be_read_is_the_only_problem(lab: Lab, old: str, ne
     assert len(found) == 1 and found[0].startswith("Agent A1: the ") and "prompt" in found[0].lower()
 
 
+def test_a_tab_may_follow_the_dash_of_a_bullet(lab: Lab) -> None:
+    text = wave(agent(owns=("src/a.py", "src/b.py"), capabilities="-\tone\n\t- two"))
+    parsed = lab.parse(text.replace("- src", "-\tsrc"))
+    assert parsed.agents[1].capabilities == ("one", "two")
+    assert parsed.agents[1].owned_paths == ("src/a.py", "src/b.py")
+
+
 def test_wrong_letters_make_an_invalid_id_and_other_text_a_malformed_entry(lab: Lab) -> None:
     promotion = "## Component promotions\n\n- {}: live"
     assert 'invalid component id "Api"' in problems(lab, wave(agent(), head=promotion.format("Api")))[0]

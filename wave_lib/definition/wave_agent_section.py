@@ -34,7 +34,7 @@ AGENT_SECTIONS = (
 
 _AGENT_HEADING = re.compile(r"agent[ \t]+(\S*?)[ \t]*:[ \t]*(.*)", re.I)
 _OWNERSHIP = re.compile(r"file ownership\b", re.I)
-_OWNED_BULLET = re.compile(r"[ \t]*- +(.*)")
+_OWNED_BULLET = re.compile(r"[ \t]*-[ \t]+(.*)")
 _LIST_END = re.compile(r" {0,3}#{1,6}([ \t]|$)|[ \t]*(```|~~~)|.*:[ \t]*$")
 _COMMENTED_PATH = re.compile(r"(\S+)[ \t]+(?:\(.*\)|—.*)$")
 _CONTEXT7_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -192,7 +192,7 @@ def _prompt(
             " follows (use a longer outer fence, such as four backticks, around a prompt that holds code blocks)",
         )
     elif fence.last and any(line.strip() for line in source.lines[fence.last : section.last]):
-        findings.warn(fence.last + 1, f"Agent {agent_id}: text after the prompt's closing fence is ignored")
+        findings.warn(fence.last + 1, f"Agent {agent_id}: text after the closing fence is ignored")
     if not fence.text.strip():
         findings.error(fence.first, f"Agent {agent_id}: the fenced prompt block is empty")
     overlay = fence.text.strip()
@@ -201,7 +201,7 @@ def _prompt(
     owned = extract_owned_paths(overlay)
     for number, path in owned.doubtful:
         findings.warn(
-            base + number, f'Agent {agent_id}: owned path "{shown(path)}" names no file: globs are not supported'
+            base + number, f'Agent {agent_id}: owned path "{shown(path)}" is not one file: globs are not supported'
         )
     return overlay, owned, base + owned.line if owned.line >= 0 else section.line
 

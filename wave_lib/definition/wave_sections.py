@@ -16,7 +16,7 @@ _FENCE_OPEN = re.compile(r" {0,3}(`{3,})[^`]*$| {0,3}(~{3,}).*$")
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)[ \t]*$")
 _TRAILING_HASHES = re.compile(r"(^|[ \t])#+$")
 _COMMENT = re.compile(r"\s*<!--.*-->\s*$")
-_BULLET = re.compile(r"\s*- +(.*?)\s*$")
+_BULLET = re.compile(r"\s*-[ \t]+(.*?)\s*$")
 _KEY_VALUE = re.compile(r"([A-Za-z0-9_.-]+)[ \t]*:[ \t]*(.*)$")
 
 

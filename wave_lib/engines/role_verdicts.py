@@ -101,6 +101,15 @@ def _report(path: str | None, summary: JsonObject | None, facts: VerdictFacts) -
     return Report(path, bool(there) and recorded is not False)
 
 
+def review_verdicts(facts: VerdictFacts) -> dict[str, Verdict]:
+    """What the security validator says about every reviewer, one that has another task too (design) included."""
+    return {
+        agent.agent_id: role_verdict("security", agent, facts)
+        for agent in facts.wave.agents
+        if agent.agent_id in facts.bindings.security_reviewers
+    }
+
+
 def agent_verdicts(facts: VerdictFacts) -> dict[str, dict[str, Verdict]]:
     """Agent id -> task kind -> verdict, for all agents of the wave."""
     return {
