@@ -85,6 +85,19 @@ def validation(**changes: Any) -> Edit:
     return lambda lab: configure(lab, validation={**config_of(lab)["validation"], **changes})
 
 
+def documented(context7: dict[str, Any]) -> Edit:
+    """Agent A1 wants documentation."""
+
+    def edit(lab: Lab) -> None:
+        configure(lab, externalProviders={"context7": context7})
+        lab.write("docs/context7/bundles.json", '{"bundles":{"none":{},"web":{"libraries":[{"libraryId":"/a/b"}]}}}')
+        text = (lab.root / "docs/plans/waves/wave-0.md").read_text()
+        at = text.index("\n", text.index("## Agent A1")) + 1
+        lab.write("docs/plans/waves/wave-0.md", f"{text[:at]}\n### Context7\n\n- bundle: web\n{text[at:]}")
+
+    return edit
+
+
 BROKER = {"context7": {"mode": "broker"}}
 CORRIDOR = {"enabled": True, "teamId": "t", "projectId": "p"}
 CATALOG = "docs/evals/benchmark-catalog.json"
@@ -109,6 +122,32 @@ BREAKAGES: list[tuple[str, str, str, Edit]] = [
     (
         "providers.library-id", "warning", "react",
         write("docs/context7/bundles.json", '{"bundles":{"none":{},"web":{"libraries":[{"libraryName":"react"}]}}}'),
+    ),
+    (
+        "providers.library-id", "warning", "/owner/library: react, /a b/c",
+        write(
+            "docs/context7/bundles.json",
+            '{"bundles":{"none":{},"web":{"libraries":'
+            '[{"libraryId":"react"},{"libraryId":"/a b/c"},{"libraryId":"/a/b"},{"libraryId":"/a/b/v1.2"}]}}}',
+        ),
+    ),
+    (
+        "providers.broker-endpoint", "error", "the public service brokers nothing",
+        config(externalProviders=BROKER, waveControl={"endpoint": "https://wave-control.up.railway.app"}),
+    ),
+    (
+        "providers.telemetry", "warning", "https://wave.example.org/api/v1 without a token: set MY_TOKEN or",
+        config(waveControl={"endpoint": "https://wave.example.org", "authTokenEnvVar": "MY_TOKEN"}),
+    ),
+    (
+        "providers.fallback", "warning", "set corridor.teamId, corridor.projectId, CORRIDOR_API_TOKEN or",
+        config(externalProviders={"corridor": {"enabled": True, "mode": "hybrid"}}),
+    ),
+    ("providers.context7-key", "warning", "(wave 0 A1): set CONTEXT7_API_KEY", documented({})),
+    ("providers.context7-key", "warning", "broker fails: set CONTEXT7_API_KEY", documented({"mode": "hybrid"})),
+    (
+        "providers.token-invalid", "error", "CONTEXT7_API_KEY: the token holds a blank",
+        lambda lab: os.environ.update(CONTEXT7_API_KEY="secret word"),
     ),
     (
         "providers.token-variable", "warning", "MY_KEY",
@@ -147,7 +186,10 @@ BREAKAGES: list[tuple[str, str, str, Edit]] = [
 
 
 @pytest.mark.parametrize(("check", "severity", "text", "edit"), BREAKAGES, ids=[row[0] for row in BREAKAGES])
-def test_each_check_sees_its_own_breakage(lab: Lab, check: str, severity: str, text: str, edit: Edit) -> None:
+def test_each_check_sees_its_own_breakage(
+    lab: Lab, check: str, severity: str, text: str, edit: Edit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
     edit(lab)
     own = [(found_severity, message) for found, found_severity, message in findings(lab) if found == check]
     assert own, findings(lab)
@@ -236,7 +278,31 @@ def test_a_sound_workspace_is_ok(lab: Lab, capsys: pytest.CaptureFixture[str]) -
     said = capsys.readouterr()
     assert said.out.splitlines() == [
         f"[wave:doctor] workspace={lab.root}", "[wave:doctor] package=wave-for-python@0.1.0", "[wave:doctor] ok",
+        "[wave:doctor] telemetry stays on this machine: no waveControl.endpoint is set, nothing is sent",
     ]  # fmt: skip
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("control", "told"),
+    [
+        ({"enabled": False}, "telemetry is off: nothing is recorded or sent"),
+        (
+            {"enabled": False, "endpoint": "https://wave.example.org"},
+            "telemetry is off, although waveControl.endpoint is set: nothing is recorded or sent",
+        ),
+        ({"reportMode": "disabled"}, "telemetry is off: nothing is recorded or sent"),
+        ({"endpoint": "https://wave.example.org"}, "telemetry goes to https://wave.example.org/api/v1 (metadata-only)"),
+    ],
+)
+def test_what_becomes_of_telemetry_is_told(
+    lab: Lab, control: dict[str, Any], told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAVE_API_TOKEN", "wave-token-123")
+    configure(lab, waveControl=control)
+    assert run(lab) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[2:] == ["[wave:doctor] ok", f"[wave:doctor] {told}"]
     assert said.err == ""
 
 

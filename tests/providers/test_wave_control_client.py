@@ -15,7 +15,7 @@ from wave_lib.base import locks, redaction
 from wave_lib.base.text import sha256_bytes
 from wave_lib.providers import wave_control_feed as feed
 from wave_lib.providers.wave_control_client import RawEvent, Telemetry, status_document
-from wave_lib.providers.wave_control_delivery import deliverable, flush, wants_upload
+from wave_lib.providers.wave_control_delivery import deliverable, flush, requeue, wants_upload
 from wave_lib.state import control_plane, coordination_store, feedback_store, telemetry_sink
 
 ENV = {"WAVE_API_TOKEN": "wave-token-123"}
@@ -213,6 +213,24 @@ def test_events_that_the_answer_rejects_go_to_failed(tmp_path: Path) -> None:
         queue(spool, 3)
         result = flush(spool)
     assert (result["sent"], result["failed"]) == (2, 1)
+
+
+def test_what_was_given_up_is_queued_again(tmp_path: Path) -> None:
+    bad = Reply(400, {"error": "not today"})
+    with FakeService(scripted(*[bad] * 3, Reply(body={"ok": True}))) as service:
+        spool = telemetry(tmp_path, service.url, maxPendingEvents=2)
+        assert requeue(spool) == {"requeued": 0, "left": 0, "pending": 0}
+        made = queue(spool, 3)  # the oldest overflows
+        (Path(spool.paths.telemetry_pending) / "20200101000000-torn.json").write_text("{")
+        assert flush(spool)["failed"] == 3
+        assert len(names(spool.paths.telemetry_failed)) == 4
+        assert requeue(spool) == {"requeued": 2, "left": 1, "pending": 2}
+        assert [name[-26:-5] for name in names(spool.paths.telemetry_pending)] == [one["id"] for one in made[1:]]
+        assert spool.read_state()["failedCount"] == 2
+        assert flush(spool)["sent"] == 2
+        assert requeue(spool) == {"requeued": 1, "left": 0, "pending": 1}
+        assert flush(spool)["sent"] == 1
+    assert [name[:8] for name in names(spool.paths.telemetry_failed)] == ["corrupt-"]
 
 
 def test_only_one_sends_at_a_time(tmp_path: Path) -> None:

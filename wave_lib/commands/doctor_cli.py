@@ -47,6 +47,8 @@ def run(argv: list[str], root: str) -> int:
     print(f"[wave:doctor] package={PACKAGE_NAME}@{__version__}")
     if not found.errors and not found.warnings:
         print("[wave:doctor] ok")
+    for text in found.notes:
+        print(f"[wave:doctor] {text}")
     sys.stdout.flush()  # what follows goes to stderr and belongs below it
     for text in found.errors:
         print(f"[wave:doctor] error: {text}", file=sys.stderr)

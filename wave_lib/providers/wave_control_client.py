@@ -66,6 +66,11 @@ class Telemetry:
         """Where events are sent; None keeps them here."""
         return normalize_endpoint(self.control.get("endpoint"))
 
+    @property
+    def max_pending(self) -> int:
+        """How many events are queued at most."""
+        return int(self.control.get("maxPendingEvents") or 1000)
+
     def captures(self, flag: str) -> bool:
         """Whether events of a kind (`captureTraceBundles`, ...) are recorded."""
         return self.enabled and self.control.get(flag) is not False
@@ -121,7 +126,7 @@ class Telemetry:
 
     def _enforce_cap(self, state: JsonObject) -> int:
         """Drop the oldest queued events beyond the cap; returns how many are left. Spec: PROV 8.4."""
-        limit = int(self.control.get("maxPendingEvents") or 1000)
+        limit = self.max_pending
         queued = _json_names(self.paths.telemetry_pending)
         surplus = sorted(queued)[: len(queued) - limit] if len(queued) > limit else []
         for name in surplus:
@@ -215,7 +220,7 @@ def status_document(telemetry: Telemetry) -> JsonObject:
 
 def queue_name(event: JsonObject) -> str:
     """The file name of a queued event: sorts by time. Spec: PROV 8.3."""
-    return f"{re.sub('[^0-9]', '', event['recordedAt'])[:14]}-{safe_id(event['id'])}.json"
+    return f"{re.sub('[^0-9]', '', str(event.get('recordedAt')))[:14]}-{safe_id(event['id'])}.json"
 
 
 def safe_id(event_id: str) -> str:

@@ -21,7 +21,7 @@ from ..base.redaction import redact, redact_bytes
 from ..base.text import compact, compact_json, sha256_bytes
 from ..base.timestamps import iso_of, now_iso, parse_iso
 from .provider_runtime import control_token
-from .wave_control_client import QUEUE_KIND, Telemetry, keep_newest, safe_id
+from .wave_control_client import QUEUE_KIND, Telemetry, json_names, keep_newest, queue_name, safe_id
 
 if TYPE_CHECKING:
     JsonObject = dict[str, Any]
@@ -73,6 +73,40 @@ def flush(telemetry: Telemetry, *, launcher: bool = False) -> JsonObject:
         lock.close()
 
 
+def requeue(telemetry: Telemetry) -> JsonObject:
+    """Queue again what was given up, the newest first, up to the cap: `{requeued, left, pending}`. Spec: PROV 9.
+
+    Files that could not be read (`corrupt-…`) stay where they are. Raises DiskError.
+    """
+    none = {"requeued": 0, "left": 0, "pending": 0}
+    if not telemetry.enabled:
+        return {**none, "disabled": True}
+    paths = telemetry.paths
+    if not os.path.isdir(paths.telemetry_failed):
+        return {**none, "pending": len(telemetry.pending_names())}
+    with locked(paths.telemetry_lock):
+        found = []
+        for name in json_names(paths.telemetry_failed):
+            queued = read_json(os.path.join(paths.telemetry_failed, name)).value
+            event = queued_event(queued) if not name.startswith("corrupt-") else None
+            if event is not None:
+                found.append((queue_name(event), name))
+        found.sort(reverse=True)
+        room = max(telemetry.max_pending - len(telemetry.pending_names()), 0)
+        for target, name in found[:room]:
+            move(os.path.join(paths.telemetry_failed, name), os.path.join(paths.telemetry_pending, target))
+        moved = min(len(found), room)
+        state = telemetry.read_state()
+        telemetry.write_state({**state, "failedCount": max(state["failedCount"] - moved, 0)})
+    return {"requeued": moved, "left": len(found) - moved, "pending": len(telemetry.pending_names())}
+
+
+def queued_event(queued: object) -> JsonObject | None:
+    """The event of a queue file's content, None when that is no queue file."""
+    event = queued.get("event") if isinstance(queued, dict) and queued.get("kind") == QUEUE_KIND else None
+    return event if isinstance(event, dict) and isinstance(event.get("id"), str) and event["id"] else None
+
+
 class _Flush:
     """One flush at work."""
 
@@ -111,10 +145,8 @@ class _Flush:
         if not os.path.exists(path):
             return None
         queued = reading.value
-        event = queued.get("event") if isinstance(queued, dict) else None
-        event_id = event.get("id") if isinstance(event, dict) else None
-        if isinstance(queued, dict) and queued.get("kind") == QUEUE_KIND and isinstance(event_id, str) and event_id:
-            return queued
+        if queued_event(queued) is not None:
+            return dict(queued)
         self._move(name, self.paths.telemetry_failed, f"corrupt-{name}")
         self.failed += 1
         return None

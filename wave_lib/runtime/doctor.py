@@ -27,6 +27,10 @@ CHECKS: tuple[Check, ...] = (
     Check("providers.broker-token", ERROR, LANE, providers.broker_token),
     Check("providers.leases", ERROR, LANE, providers.leases),
     Check("providers.corridor-token", ERROR, LANE, providers.corridor_token),
+    Check("providers.token-invalid", ERROR, LANE, providers.invalid_tokens),
+    Check("providers.telemetry", OK, LANE, providers.telemetry),
+    Check("providers.fallback", WARNING, LANE, providers.fallbacks),
+    Check("providers.context7-key", WARNING, LANE, providers.context7_key),
     Check("providers.insecure-endpoint", ERROR, LANE, providers.insecure_endpoint),
     Check("providers.library-id", WARNING, LANE, providers.library_ids),
     Check("providers.token-variable", WARNING, LANE, providers.token_variables),
@@ -60,11 +64,12 @@ CHECKS: tuple[Check, ...] = (
 
 
 class Diagnosis(NamedTuple):
-    """Texts that concern several lanes stand once in `errors` and `warnings`; `checks` is the JSON form of WORK 3.3."""
+    """Texts that concern several lanes stand once in `errors`, `warnings` and `notes`; `checks`: as in WORK 3.3."""
 
     errors: list[str]
     warnings: list[str]
     checks: list[dict[str, Any]]
+    notes: list[str]
 
     @property
     def ok(self) -> bool:
@@ -81,12 +86,13 @@ def examine(
         PROJECT: workspace.projects,
         LANE: workspace.lanes,
     }
-    diagnosis = Diagnosis([], [], [])
+    diagnosis = Diagnosis([], [], [], [])
+    shown = {ERROR: diagnosis.errors, WARNING: diagnosis.warnings, OK: diagnosis.notes}
     for check in CHECKS:
         found = [_placed(finding, subject) for subject in subjects[check.scope] for finding in check.look(subject)]
         for finding in found:
             severity = finding.severity or check.severity
-            texts = diagnosis.errors if severity == ERROR else diagnosis.warnings
+            texts = shown[severity]
             if finding.message not in texts:
                 texts.append(finding.message)
             diagnosis.checks.append(_entry(check.id, severity, finding))

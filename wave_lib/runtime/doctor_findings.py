@@ -10,7 +10,10 @@ WORKSPACE, PROJECT, LANE = "workspace", "project", "lane"
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong. `severity` is given where it differs from that of the check; `path` is repo-relative."""
+    """One thing that is wrong, or, with severity OK, one that is worth knowing.
+
+    `severity` is given where it differs from that of the check; `path` is repo-relative.
+    """
 
     message: str
     path: str | None = None
