@@ -37,7 +37,7 @@ TELEMETRY = Command(
     "control telemetry",
     "Show the queue of telemetry events (status), send it (flush), or queue again what was given up (requeue).",
     (PROJECT, LANE, RUN, JSON),
-    ("status|flush",),
+    ("status|flush|requeue",),
     1,
 )
 
