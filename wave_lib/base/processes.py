@@ -53,6 +53,7 @@ __all__ = [
     "reap_strangers",
     "retry_delay",
     "self_command",
+    "signal_process",
     "spawn",
     "spawn_on",
     "spawn_once",
@@ -225,6 +226,38 @@ def _spawn_error(argv: Sequence[str], error: Exception) -> SpawnError:
         errno_name=name,
         transient=transient,
     )
+
+
+# --- one process -----------------------------------------------------------------------------------------------------
+
+
+def signal_process(identity: Identity, number: int) -> bool:
+    """Signals the very process that was recorded, or nobody; True when the signal was delivered.
+
+    The number may pass to a stranger between the look and the signal: a pidfd, opened before the look, does not.
+    Raises PermissionError. Spec: SUP 8.1, 16.7.
+    """
+    fd = -1
+    try:
+        if hasattr(os, "pidfd_open") and hasattr(signal, "pidfd_send_signal"):
+            try:
+                fd = os.pidfd_open(identity.pid)
+            except ProcessLookupError:
+                return False
+            except OSError:
+                pass  # no such call here, or it is forbidden
+        if not alive(identity):
+            return False
+        if fd >= 0:
+            signal.pidfd_send_signal(fd, number)
+        else:
+            os.kill(identity.pid, number)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        if fd >= 0:
+            os.close(fd)
 
 
 # --- groups of processes ---------------------------------------------------------------------------------------------

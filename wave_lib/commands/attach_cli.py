@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import ExitCode, UsageError, WaveError
@@ -13,6 +14,7 @@ from .supervisor_context import CONTEXT, RUN_ID, guarded, parse_once, required_r
 if TYPE_CHECKING:
     from ..base.event_loop import EventLoop
     from ..definition.supervisor_paths import RunPaths, SupervisorPaths
+    from ..runtime.agent_outcomes import Found
     from .arguments import Parsed
 
 ATTACH = Command(
@@ -30,6 +32,7 @@ ATTACH = Command(
 _TAIL_BYTES = 12000
 _LIVE_LINES = 200
 _BLOCK = 65536
+_LIFELESS_SECONDS = 5.0
 
 
 class AgentNotFound(WaveError):
@@ -85,12 +88,23 @@ def _attach_agent(submitted: RunPaths, parsed: Parsed) -> int:
         _put(_tail_lines(log, lines) if lines is not None else _tail_bytes(log))
         return 0
     _Follower(log, record_path, _LIVE_LINES if lines is None else lines).run()
-    _, record = examine_agent(record_path)
-    record = record or {}
-    code = record.get("exitCode")
-    shown = "n/a" if code is None else code
-    sys.stderr.write(f"[attach] agent {agent_id} {record.get('terminalDisposition')} exit_code={shown}\n")
+    found, record = examine_agent(record_path)
+    sys.stderr.write(f"[attach] agent {agent_id} {_how_it_ended(found, record or {})}\n")
     return 0
+
+
+def _how_it_ended(found: Found, record: dict[str, Any]) -> str:
+    from ..runtime.agent_outcomes import Found as Kinds
+    from ..runtime.agent_records import ending_of_code, is_terminal, read_object
+
+    code, word = record.get("exitCode"), record.get("terminalDisposition")
+    if not is_terminal(record):
+        if found is not Kinds.FINISHED:
+            return "has no process any more, and nobody has recorded how it ended (wave supervise does)"
+        # Its runner died between its last two writes.
+        code = (read_object(str(record.get("statusPath"))) or {}).get("code")
+        word = ending_of_code(code if isinstance(code, int) else 1).disposition
+    return f"{word} exit_code={'n/a' if code is None else code}"
 
 
 def _names(folder: str) -> list[str]:
@@ -117,12 +131,12 @@ def _tail_bytes(path: str) -> bytes:
     return data if size <= _TAIL_BYTES else data[data.find(b"\n") + 1 :]
 
 
-def _tail_lines(path: str, count: int) -> bytes:
-    """The last lines of a file, read backwards in blocks."""
+def _tail_lines(path: str, count: int, end: int | None = None) -> bytes:
+    """The last lines of a file, or of what lies before `end`, read backwards in blocks."""
     data = b""
     try:
         with open(path, "rb") as file:
-            at = os.fstat(file.fileno()).st_size
+            at = os.fstat(file.fileno()).st_size if end is None else end
             while at > 0 and data.count(b"\n") <= count:
                 step = min(_BLOCK, at)
                 at -= step
@@ -141,11 +155,11 @@ class _Follower:
         self.log, self.record_path = log, record_path
         self.file: Any = None
         self.inode = 0
-        head = _tail_lines(log, lines)
-        _put(head)
+        self.lifeless_since: float | None = None
         self._open()
-        if self.file is not None:
-            self.file.seek(0, os.SEEK_END)
+        if self.file is not None:  # the end is fixed before the tail is read: what comes meanwhile comes after it
+            end = self.file.seek(0, os.SEEK_END)
+            _put(_tail_lines(log, lines, end))
 
     def run(self) -> None:
         """Follow until the agent is terminal; what it printed last is printed too."""
@@ -162,19 +176,28 @@ class _Follower:
 
     def _watch(self, loop: EventLoop) -> None:
         from ..base.files import read_json
+        from ..base.process_identity import Identity, alive
 
         record = read_json(self.record_path).value or {}
         for path in (self.log, self.record_path):
             loop.watch_file(path, lambda: None)
-        if isinstance(record.get("runnerPid"), int):
-            loop.watch_process(record["runnerPid"], lambda: None)
+        runner = Identity.from_json(record.get("runnerIdentity"))
+        if runner is not None and alive(runner):
+            loop.watch_process(runner.pid, lambda: None)
 
     def _over(self) -> bool:
+        """Whether the agent ended, or died and nobody takes it up within a few seconds."""
         from ..runtime.agent_outcomes import Found, examine_agent
         from ..runtime.agent_records import is_terminal
 
         found, record = examine_agent(self.record_path)
-        return is_terminal(record) or found in (Found.NONE, Found.FINISHED)
+        if is_terminal(record) or found in (Found.NONE, Found.FINISHED):
+            return True
+        if found is Found.LIVE:
+            self.lifeless_since = None
+            return False
+        self.lifeless_since = self.lifeless_since or time.monotonic()
+        return time.monotonic() - self.lifeless_since >= _LIFELESS_SECONDS
 
     def _open(self) -> None:
         try:
@@ -188,6 +211,18 @@ class _Follower:
             self._open()
         if self.file is None:
             return
+        try:
+            moved = os.stat(self.log).st_ino != self.inode
+        except OSError:
+            moved = False
+        self._print_rest()
+        if moved:  # asked before the rest was read: whoever replaced the file had written all of it by then
+            self.file.close()
+            self._open()
+            if self.file is not None:
+                self._print_rest()
+
+    def _print_rest(self) -> None:
         if os.fstat(self.file.fileno()).st_size < self.file.tell():
             sys.stdout.write("[attach] log truncated\n")
             sys.stdout.flush()
@@ -197,14 +232,6 @@ class _Follower:
             if not data:
                 break
             _put(data)
-        try:
-            moved = os.stat(self.log).st_ino != self.inode
-        except OSError:
-            moved = False
-        if moved:
-            self.file.close()
-            self._open()
-            self._drain()
 
 
 # --- the dashboard --------------------------------------------------------------------------------------------------

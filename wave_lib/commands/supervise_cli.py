@@ -126,13 +126,13 @@ def _stop(paths: SupervisorPaths, as_json: bool) -> int:
     """SIGTERM to the running supervisor after an identity check. Spec: SUP 8.3 (`--stop`)."""
     from ..base.lease import read_lease
     from ..base.locks import held
-    from ..base.process_identity import Identity, alive
+    from ..base.process_identity import Identity
+    from ..base.processes import signal_process
 
     lease = read_lease(paths.lock) or {}
     identity = Identity.from_json(lease.get("identity"))
     stopped = False
-    if held(paths.lock) and identity is not None and alive(identity):
-        os.kill(identity.pid, signal.SIGTERM)
+    if held(paths.lock) and identity is not None and signal_process(identity, signal.SIGTERM):
         deadline = time.monotonic() + _STOP_SECONDS
         while held(paths.lock) and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -9,13 +9,13 @@ Spec: SUP 14.5, 16.7; issue 4 (`cancel --wave`).
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.locks import held
 from ..base.process_identity import Identity, alive
+from ..base.processes import signal_process
 from .agent_ending import terminate_agents
 from .agent_outcomes import agent_alive, finalise_lost_agent
 from .session_supervisor import lock_holder, unfinished_records
@@ -56,8 +56,7 @@ def end_direct_launch(lane: LanePaths, wave: int, grace_seconds: float) -> Ended
     records = [item for item in unfinished_records(lane) if item.run_id is None and item.wave == wave]
     live = [item for item in records if agent_alive(item.runtime_path)]
     launcher = _launcher(lane) if live or not records else None
-    if launcher is not None:
-        os.kill(launcher, signal.SIGTERM)
+    if launcher is not None and signal_process(launcher, signal.SIGTERM):
         deadline = time.monotonic() + grace_seconds + 5.0
         while held(lane.launcher_lock) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -66,13 +65,14 @@ def end_direct_launch(lane: LanePaths, wave: int, grace_seconds: float) -> Ended
     for path in left:
         finalise_lost_agent(path)
     gone = all(result.gone for result in ended) and not (launcher is not None and held(lane.launcher_lock))
-    return Ended(wave, launcher, tuple(item.agent_id for item in live), gone)
+    pid = None if launcher is None else launcher.pid
+    return Ended(wave, pid, tuple(item.agent_id for item in live), gone)
 
 
-def _launcher(lane: LanePaths) -> int | None:
+def _launcher(lane: LanePaths) -> Identity | None:
     """The launcher that holds the lane, when nobody supervises it and it is certainly the recorded process."""
     holder = lock_holder(lane.launcher_lock)
     identity = Identity.from_json(holder.get("identity"))
     if holder.get("supervisorRunId") or identity is None or not held(lane.launcher_lock):
         return None
-    return identity.pid if alive(identity) else None
+    return identity if alive(identity) else None

@@ -26,7 +26,7 @@ from ..engines.supervisor_decisions import Act, Decision, decide
 from ..engines.supervisor_resume import deferral_delay, key_text, resume_delay, resumes_since_progress
 from ..state import supervisor_state
 from . import supervisor_ending, supervisor_inference
-from .supervisor_facts import Settings, observe, read_agents
+from .supervisor_facts import Settings, holds_locks, observe, read_agents
 from .supervisor_run import FencedError, OwnedRun, Ownership
 from .supervisor_view import decided_state
 
@@ -43,6 +43,8 @@ _STAGING_SECONDS = 3600.0
 _IDLE_SCAN_SECONDS = 30.0
 _CLOCK_JUMP_SECONDS = 5.0
 _LONGEST_STORAGE_PAUSE = 30.0
+_SECOND_SIGNAL_SECONDS = 1.0
+_SETTLED_FOLDER_SECONDS = 2.0
 
 
 class Mode(NamedTuple):
@@ -72,7 +74,10 @@ class Supervisor:
         self.loop = EventLoop()
         self.runs: dict[str, OwnedRun] = {}
         self.over: set[str] = set()  # terminal or unreadable: never looked at again
-        self.stopping: int | None = None
+        self.clear: set[str] = set()  # those of them of which no agent lives: they will have none again
+        self.stopping: int | None = None  # the first signal that told us to leave
+        self.ending_agents = False  # told twice, or started with --stop-agents: active runs are being cancelled
+        self.leave_at = 0.0
         self.reason = "stopped"
         self.idle_since: float | None = None
         self._seen_folder: tuple[int, int] | None = None
@@ -94,7 +99,7 @@ class Supervisor:
                 self.turn()
                 if self.mode.once:
                     return self._leave("once")
-                while self.stopping is None:
+                while self.stopping is None or self._lingers():
                     self.loop.run_once()
                     if self.stopping is None and self._may_leave() and self._leave_if_idle():
                         return 0
@@ -132,16 +137,36 @@ class Supervisor:
         self._soon()
 
     def _stop(self, number: int) -> None:
-        again = self.stopping is not None or any(owned.state.get("cancelRequestedAt") for owned in self.runs.values())
-        if self.mode.stop_agents or (again and number == signal.SIGTERM):
-            active = [owned for owned in self.runs.values() if owned.running]
+        """Told once: leave, runs go on. Told again at once, or with --stop-agents: cancel them. Spec: SUP 8.4."""
+        first = self.stopping is None
+        self.stopping = self.stopping or number
+        active = [owned for owned in self.runs.values() if owned.running]
+        if self.ending_agents or not active:
+            self.ending_agents, self.leave_at = False, 0.0
+            return
+        if first and not self.mode.stop_agents:
+            self.leave_at = time.monotonic() + _SECOND_SIGNAL_SECONDS
+            self.loop.call_at(self.leave_at, lambda: None)
+            self.log.say(f"told to stop; runs go on (again within {_SECOND_SIGNAL_SECONDS:g} s: they are cancelled)")
+            self.lease.beat(state="stopping")
+            return
+        self.log.say("told to stop and to end the agents; cancelling what runs")
+        for owned in active:
+            supervisor_state.request_cancel(owned.run, "supervisor", "stop", False, self.grace_seconds)
+        if number == signal.SIGINT and not first:  # a second one leaves at once; the launchers do what they were told
             for owned in active:
-                supervisor_state.request_cancel(owned.run, "supervisor", "stop", False, self.grace_seconds)
-            if active:
-                self.mode = self.mode._replace(until_idle=True)
-                return self._soon()
-        self.stopping = number
-        self.loop.stop()
+                self._step(owned)
+            self.leave_at = 0.0
+            return
+        self.ending_agents = True
+        self.lease.beat(state="stopping")
+        self._soon()
+
+    def _lingers(self) -> bool:
+        """Whether there is a reason to stay although we were told to leave."""
+        if self.ending_agents:
+            return any(owned.running for owned in self.runs.values())
+        return time.monotonic() < self.leave_at
 
     def _reload(self) -> None:
         from ..definition.config import load_wave_config
@@ -211,11 +236,14 @@ class Supervisor:
     def turn(self) -> None:
         """Look at every run that is not over, decide, act; then arm the next look."""
         self._turn_timer = None
+        if self.stopping is not None and not self.ending_agents:
+            return
         try:
             self._discover()
             for owned in self._in_order():
                 self._step(owned)
-            self._launch_next()
+            if self.stopping is None:
+                self._launch_next()
             if self._storage_pause:
                 self._storage_pause = 0.0
                 self.log.say("storage-recovered")
@@ -289,7 +317,8 @@ class Supervisor:
         stamp = (found.st_ino, found.st_mtime_ns)
         if stamp == self._seen_folder and self._adopted:
             return
-        self._seen_folder = stamp
+        # A stamp that is still fresh may be that of a later change too: clocks of file systems tick coarsely.
+        self._seen_folder = stamp if abs(time.time() - found.st_mtime) > _SETTLED_FOLDER_SECONDS else None
         for run_id in supervisor_state.run_ids(self.paths):
             if run_id not in self.runs and run_id not in self.over:
                 self._take_over(run_id)
@@ -360,8 +389,10 @@ class Supervisor:
                 seen = self._observe(owned)
                 decision = decide(seen.facts)
             if decision.row in (17, 18) and supervisor_inference.worth_asking(seen, owned.request):
-                seen = supervisor_inference.inferred(self.lane, owned, seen)
-                decision = decide(seen.facts)
+                asked = supervisor_inference.inferred(self.lane, owned, seen)
+                if asked is None:
+                    return  # somebody else holds the lane: ask again
+                seen, decision = asked, decide(asked.facts)
             if decision.row >= 12 and launcher_was in ("running", "launching"):
                 owned.event(
                     "launcher-lost",
@@ -465,19 +496,20 @@ class Supervisor:
             active = owned
 
     def _lane_is_clear(self, owned: OwnedRun) -> bool:
-        """No agent of a finished run may edit beside a new one: it is ended first. Spec: SUP 10.1, 11."""
-        for run_id in self._recently_over():
-            agents = [agent for agent in read_agents(self.paths.run(run_id)) if agent.live]
+        """No agent of a finished run may edit beside a new one: it is ended first. Spec: SUP 10.1, 11.
+
+        Every run is asked once, for a run that is over starts nobody.
+        """
+        for run_id in sorted(self.over - self.clear, reverse=True):
+            run = self.paths.run(run_id)
+            agents = [agent for agent in read_agents(run) if agent.live] if holds_locks(run) else []
             if agents or owned.ending is not None:
                 owned.blocked_by = run_id
                 supervisor_ending.end_agents(owned, agents, "run-over", self.grace_seconds)
                 self._next_turn(0.2)
                 return False
+            self.clear.add(run_id)
         return True
-
-    def _recently_over(self) -> list[str]:
-        """Finished runs that may still have agents: those newer runs of this root, bounded."""
-        return sorted(self.over)[-50:]
 
     def _resume(self, owned: OwnedRun, seen: Observation, decision: Decision) -> None:
         """Start the launcher again after a pause that grows while nothing progresses. Spec: SUP 10.3, 10.4."""

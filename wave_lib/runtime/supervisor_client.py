@@ -38,7 +38,7 @@ class Reached:
 def reach_supervisor(paths: SupervisorPaths, project: str, lane: str, adhoc_run: str | None) -> Reached:
     """Wake the supervisor of a root or start one; never raises."""
     lease = read_lease(paths.lock) or {}
-    if held(paths.lock) and lease_is_fresh(lease):
+    if held(paths.lock) and lease_is_fresh(lease) and lease.get("state") == "active":
         wake(paths.wake)
         return Reached("running", lease.get("pid"), lease.get("supervisorId"))
     return start_daemon(paths, project, lane, adhoc_run)

@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..base.process_identity import Identity, alive
+from ..base.processes import signal_process
 from ..state.supervisor_state import read_object
 from .agent_ending import terminate_agents
 from .agent_outcomes import finalise_lost_agent
@@ -64,17 +65,18 @@ def cancel_launcher(owned: OwnedRun, seen: Observation, launcher_lock: str) -> N
             force=bool(cancel.get("force")),
         )
         owned.cancel_since = now
-        for pid in _launcher_pids(owned, seen, launcher_lock)[:1]:
-            _signal(pid, signal.SIGTERM)
+        for identity in _launchers(owned, seen, launcher_lock)[:1]:
+            _signal(identity, signal.SIGTERM)
+            _signal(identity, signal.SIGCONT)  # a stopped launcher hears nothing else
     patience = 1.0 if cancel.get("force") else grace + KILL_AFTER_GRACE_SECONDS
     if now - owned.cancel_since >= patience and not owned.escalated:
         owned.escalated = True
         owned.event("cancel-escalated", step="launcher")
-        for pid in _launcher_pids(owned, seen, launcher_lock):
-            _signal_group(pid, signal.SIGKILL)
+        for identity in _launchers(owned, seen, launcher_lock):
+            _kill_group(identity)
 
 
-def _launcher_pids(owned: OwnedRun, seen: Observation, launcher_lock: str) -> list[int]:
+def _launchers(owned: OwnedRun, seen: Observation, launcher_lock: str) -> list[Identity]:
     """Identified processes of the run's launcher tree: the wrapper, then the launcher."""
     process = seen.process or {}
     holder = read_object(launcher_lock) or {}
@@ -82,7 +84,7 @@ def _launcher_pids(owned: OwnedRun, seen: Observation, launcher_lock: str) -> li
     if holder.get("supervisorRunId") == owned.run_id:
         found.append(holder.get("identity"))
     identities = [Identity.from_json(value) for value in found]
-    return list(dict.fromkeys(identity.pid for identity in identities if identity is not None and alive(identity)))
+    return list({one.pid: one for one in identities if one is not None and alive(one)}.values())
 
 
 def end_agents(owned: OwnedRun, agents: Sequence[SeenAgent], reason: str, grace_seconds: float) -> bool:
@@ -149,16 +151,16 @@ def _seconds(value: Any, default: float) -> float:
     return float(value) if isinstance(value, (int, float)) else default
 
 
-def _signal(pid: int, number: int) -> None:
+def _signal(identity: Identity, number: int) -> None:
     try:
-        os.kill(pid, number)
-        os.kill(pid, signal.SIGCONT)  # a stopped launcher hears nothing else
+        signal_process(identity, number)
     except OSError:
         pass
 
 
-def _signal_group(pid: int, number: int) -> None:
+def _kill_group(leader: Identity) -> None:
+    """A group keeps its number while it has a member, and its leader has just been seen."""
     try:
-        os.killpg(pid, number)
+        os.killpg(leader.pid, signal.SIGKILL)
     except OSError:
-        _signal(pid, number)
+        _signal(leader, signal.SIGKILL)

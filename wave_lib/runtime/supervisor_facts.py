@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.files import read_json, read_jsonl
 from ..base.liveness import liveness
-from ..base.locks import LockState, lock_state
+from ..base.locks import LockState, held, lock_state
 from ..base.process_identity import Alive, Identity
 from ..base.timestamps import parse_iso
 from ..engines.supervisor_decisions import Facts
@@ -93,17 +93,22 @@ def observe(
     settings: Settings = DEFAULTS,
     lease_expired: bool = False,
 ) -> Observation:
-    """Read all facts about a run that is not terminal. Spec: SUP 9.2."""
+    """Read all facts about a run that is not terminal. Spec: SUP 9.2.
+
+    Whether the launcher lives is asked first: what a dead one has written is then there to be read. The other way
+    round, one that ended between two looks would seem lost without a word.
+    """
     generation = state["launchGeneration"]
     process = _of_generation(read_object(run.process), generation)
+    verdict, source = "dead", "none"
+    if state["status"] == "running":
+        verdict, source = _launcher(run, state, process, settings, lease_expired)
+        process = _of_generation(read_object(run.process), generation)
     status = _of_generation(read_object(run.status), generation)
     journal = read_progress(run.progress)
     agents = read_agents(run)
     cancel = read_object(run.cancel)
     exit_code, signal = _ending(status)
-    verdict, source = "dead", "none"
-    if state["status"] == "running":
-        verdict, source = _launcher(run, state, process, settings, lease_expired)
     final = _journal_word(journal, generation)
     selected = _selected(state, request, journal)
     completed = set(state["completedWaves"]) | set((journal or {}).get("completedWaves") or ())
@@ -154,6 +159,15 @@ def read_agents(run: RunPaths) -> tuple[SeenAgent, ...]:
         if record is not None:
             seen.append(SeenAgent(path, record, found))
     return tuple(seen)
+
+
+def holds_locks(run: RunPaths) -> bool:
+    """Whether a process of any agent of the run lives, by the locks alone: quick enough to ask thousands of runs."""
+    try:
+        names = os.listdir(run.agents_dir)
+    except OSError:
+        return False
+    return any(name.endswith(".tree.flock") and held(os.path.join(run.agents_dir, name)) for name in names)
 
 
 def agent_row(agent: SeenAgent) -> JsonObject:

@@ -29,8 +29,11 @@ def worth_asking(seen: Observation, request: dict[str, Any]) -> bool:
     return all(agent.record.get("exitCode") == 0 for agent in seen.agents)
 
 
-def inferred(lane: LanePaths, owned: OwnedRun, seen: Observation) -> Observation:
-    """The observation with `inferred` set when the last wave passes every gate from disk; it is then recorded."""
+def inferred(lane: LanePaths, owned: OwnedRun, seen: Observation) -> Observation | None:
+    """The observation with `inferred` set when the last wave passes every gate from disk; it is then recorded.
+
+    None while somebody else holds the lane: nothing can be said now.
+    """
     from .session_supervisor import LaneBusyError, take_launcher_lock
 
     try:
@@ -42,7 +45,7 @@ def inferred(lane: LanePaths, owned: OwnedRun, seen: Observation) -> Observation
             supervisor_run_id=owned.run_id,
         )
     except LaneBusyError:
-        return seen
+        return None
     try:
         done = _judge(lane, owned, seen, _left(seen)[0])
     except WaveError as error:

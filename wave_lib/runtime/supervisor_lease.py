@@ -18,6 +18,7 @@ from ..base.errors import LockHeldError
 from ..base.lease import Lease, acquire_lease, read_lease
 from ..base.locks import take
 from ..base.process_identity import Identity, alive, identity_of, this_host
+from ..base.processes import signal_process
 from ..base.timestamps import parse_iso
 from ..state.supervisor_state import read_state, run_ids
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ..definition.supervisor_paths import SupervisorPaths
 
 _KILL_PATIENCE_SECONDS = 5.0
+_LEAVING = ("stopping", "released")
 
 
 class LeaseHeldError(LockHeldError):
@@ -54,6 +56,12 @@ def acquire(
         if lease is not None:
             return Acquired(lease, {})
         holder = read_lease(paths.lock) or {}
+        if holder.get("state") in _LEAVING and _fresh(holder):
+            say(f"supervisor pid {holder.get('pid')} is leaving; waiting for it")
+            left = take(paths.lock, blocking=True, timeout=seconds)
+            if left is not None:
+                left.close()
+            continue
         if _fresh(holder) or _moves(paths.lock, holder, seconds, say):
             return Acquired(None, read_lease(paths.lock) or holder)
         if _try_is_free(paths):
@@ -138,9 +146,8 @@ def _end_holder(paths: SupervisorPaths, holder: dict[str, Any], takeover: bool, 
         )
     say(f"ending the supervisor that does not move ({who})")
     try:
-        os.kill(identity.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+        if not signal_process(identity, signal.SIGKILL):
+            return
     except PermissionError:
         raise LeaseHeldError(f"no permission to end {who}", paths.rel(paths.lock), "end it by hand") from None
     lock = take(paths.lock, blocking=True, timeout=_KILL_PATIENCE_SECONDS)
