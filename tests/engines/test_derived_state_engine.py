@@ -245,6 +245,12 @@ def test_corridor_counts_without_a_reviewer(tmp_path: Path) -> None:
     assert derive(tmp_path).security_summary["overallState"] == "not-applicable"
 
 
+def test_a_design_steward_may_review_for_security_too(tmp_path: Path) -> None:
+    both = AGENTS[0]._replace(agent_id="D1", capabilities=("design", "security-review"))
+    derived = derive(tmp_path, wave=wave_of(both, *AGENTS[1:]))
+    assert [(item["agentId"], item["state"]) for item in derived.security_summary["agents"]] == [("D1", "pending")]
+
+
 def test_component_tasks_need_the_level(tmp_path: Path) -> None:
     agent = AGENTS[0]._replace(components=("core",), component_targets={"core": "repo-landed"})
     wave = wave_of(agent, *AGENTS[1:], promotions=(ComponentPromotion("core", "repo-landed"),))

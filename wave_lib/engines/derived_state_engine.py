@@ -25,7 +25,7 @@ from .derived_state import Appends, DerivedInputs, DerivedState
 from .docs_queue import build_docs_queue
 from .integration_summary import EVIDENCE_LISTS, IntegrationFacts, build_integration_summary
 from .ledger import LedgerFacts, build_ledger, component_tasks, primary_tasks
-from .role_verdicts import VerdictFacts, agent_verdicts
+from .role_verdicts import VerdictFacts, agent_verdicts, review_verdicts
 from .routing_state import (
     assignment_records,
     build_dependency_snapshot,
@@ -65,9 +65,7 @@ def build_derived_state(inputs: DerivedInputs) -> DerivedState:
     docs, seed_time = profile.shared_plan_docs, inputs.seed_time or now
     seeds = seed_records(wave, bindings, profile.lane, profile.project_id, docs, inputs.feedback, seed_time)
     log.extend(seeds_to_append(log.state, seeds, now))
-    verdicts = agent_verdicts(
-        VerdictFacts(wave, bindings, inputs.summaries, inputs.presence, inputs.catalog, inputs.catalog_error)
-    )
+    facts = VerdictFacts(wave, bindings, inputs.summaries, inputs.presence, inputs.catalog, inputs.catalog_error)
     runtimes = runtime_assignments(inputs)
     docs_queue = build_docs_queue(
         wave,
@@ -79,7 +77,7 @@ def build_derived_state(inputs: DerivedInputs) -> DerivedState:
         now,
         inputs.previous_docs_queue_created_at,
     )
-    draft = _Draft(inputs, log, verdicts, runtimes, docs_queue)
+    draft = _Draft(inputs, log, facts, runtimes, docs_queue)
     triage = draft.triage()
     log.extend(feedback_seeds(triage.feedback, place, now))
     draft.assign(place)
@@ -141,17 +139,17 @@ class _Draft:
         self,
         inputs: DerivedInputs,
         log: WorkingLog,
-        verdicts: Mapping[str, Mapping[str, Verdict]],
+        facts: VerdictFacts,
         runtimes: list[JsonObject],
         docs_queue: JsonObject,
     ) -> None:
         self.inputs = inputs
         self.log = log
-        self.verdicts = verdicts
+        self.verdicts = agent_verdicts(facts)
         self.runtimes = runtimes
         self.docs_queue = docs_queue
         self.contradictions = list(inputs.control_plane.contradictions.values())
-        self.security = self._security()
+        self.security = self._security(review_verdicts(facts))
         self.dependencies = self._dependencies(None)
         self.assignments: list[JsonObject] = []
 
@@ -270,9 +268,8 @@ class _Draft:
         )
         return derived._replace(closure_complexity=_complexity(derived))
 
-    def _security(self) -> JsonObject:
+    def _security(self, reviews: Mapping[str, Verdict]) -> JsonObject:
         inputs = self.inputs
-        reviews = {agent_id: kinds["security"] for agent_id, kinds in self.verdicts.items() if "security" in kinds}
         return build_security_summary(
             inputs.wave,
             inputs.bindings,
