@@ -20,7 +20,7 @@ from supervisor_lab import SupervisorLab
 from waiting import wait_until
 
 from wave_lib.base.processes import group_members, processes_marked
-from wave_lib.runtime.agent_ending import NONCE
+from wave_lib.runtime.agent_records import NONCE
 
 pytestmark = pytest.mark.skipif(not BIN, reason="WAVE_REAL_CLI is not set")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from waiting import wait_until
 
 from wave_lib.base import locks
 from wave_lib.base.errors import SpawnError, StateError
-from wave_lib.base.processes import pid_exists
+from wave_lib.base.processes import pid_exists, processes_marked
 from wave_lib.runtime.agent_process_runner import read_payload
 from wave_lib.runtime.agent_records import files_of
 from wave_lib.runtime.agent_sessions import RateLimit, Slots
@@ -188,6 +189,17 @@ def test_deadline_ends_the_group_and_says_timeout(lab: Lab) -> None:
     child = int((lab.root / "child").read_text())
     wait_until(lambda: not pid_exists(child), what="the child of the executor to be gone")
     assert not locks.held(files_of(lab.started[0].runtime_path).tree_lock)
+
+
+def test_a_deadline_ends_shells_outside_the_group(lab: Lab) -> None:
+    """Agent CLIs run their shells in sessions of their own, without any of their descriptors."""
+    stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); open('up', 'w'); time.sleep(60)"
+    shell = f"subprocess.Popen([sys.executable, '-c', {stubborn!r}], start_new_session=True)"
+    code = f"import subprocess, sys, time; {shell}; time.sleep(60)"
+    handle = lab.start(spec=lab.spec("", argv=(sys.executable, "-c", code)), timeout_seconds=1.0, grace_seconds=0.3)
+    wait_until(lambda: (lab.root / "up").exists(), what="the shell")
+    assert lab.wait(handle).timed_out
+    assert processes_marked("WAVE_AGENT_NONCE", handle.launch_id) == []
 
 
 def test_runner_told_to_stop(lab: Lab) -> None:

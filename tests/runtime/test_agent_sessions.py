@@ -22,6 +22,7 @@ from wave_lib.runtime.agent_records import files_of
 from wave_lib.runtime.agent_sessions import (
     AgentHandle,
     Found,
+    Termination,
     agent_alive,
     examine_agent,
     finalise_lost_agent,
@@ -205,18 +206,22 @@ def test_left_over_children_of_a_finished_agent_do_not_stand_in_the_way(lab: Lab
     wait_until(lambda: not pid_exists(child), what="the left-over child to be gone")
 
 
-def test_terminate_ends_stubborn_and_stopped_and_escaped_processes(lab: Lab) -> None:
+@pytest.mark.parametrize("runner", [True, False])
+def test_terminate_ends_stubborn_and_stopped_and_escaped_processes(lab: Lab, runner: bool) -> None:
     script = "trap '' TERM; setsid sh -c \"trap '' TERM; echo \\$\\$ > away; sleep 60\" & sleep 61"
     handle = lab.start(script, grace_seconds=0.3)
     record = lab.running(handle)
     wait_until(lambda: (lab.root / "away").exists() and (lab.root / "away").read_text(), what="the escaped child")
     os.killpg(record["pgid"], signal.SIGSTOP)
+    if not runner:
+        kill_runner(record)
     outcome = terminate_agent_tree(handle.runtime_path, "cancelled", 0.3)
-    assert outcome.signalled and outcome.escalated and outcome.gone
+    assert outcome.signalled and outcome.gone
+    assert outcome.escalated or runner, "with a runner, either of the two comes first"
     away = int((lab.root / "away").read_text())
     wait_until(lambda: not pid_exists(away), what="the escaped child to be gone")
-    assert lab.wait(handle).failures[0]["statusCode"] == "143"
-    assert load(handle.runtime_path)["detail"] == "cancelled"
+    assert lab.wait(handle).failures[0]["statusCode"] == ("143" if runner else "missing-status")
+    assert load(handle.runtime_path)["detail"] == ("cancelled" if runner else None)
 
 
 def test_terminate_several_at_once(lab: Lab) -> None:
@@ -351,6 +356,28 @@ def test_a_shell_that_outlives_its_cli_is_ended_before_the_session_goes_on(lab: 
     assert lab.wait(handle).failures == []
     assert shells(handle) == [] and time.monotonic() - begun < 4, "nobody waits longer than the shell takes to end"
     assert (lab.root / "calls").read_text().split() == ["start", "resumed"]
+
+
+def test_ending_an_agent_ends_its_shells_too(lab: Lab) -> None:
+    """Cancelled in the middle of a shell call: the command must not go on. SUP 16.7 (step 6)."""
+    handle = lab.start(spec=lab.spec("", argv=(sys.executable, "-c", SHELL_APART, "stay")))
+    wait_until(lambda: (lab.root / "calls").exists(), what="the first start")
+    assert terminate_agent_tree(handle.runtime_path, "cancelled", 5.0).gone
+    assert shells(handle) == []
+    lab.wait(handle)
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_a_shell_whose_runner_is_gone_is_ended_too(lab: Lab, settled: bool) -> None:
+    handle = lab.start(spec=lab.spec("", argv=(sys.executable, "-c", SHELL_APART, *([] if settled else ["stay"]))))
+    wait_until(lambda: (lab.root / "calls").exists(), what="the first start")
+    if settled:
+        lab.wait(handle)
+    else:
+        kill_runner(lab.running(handle))
+    assert shells(handle)
+    assert terminate_agent_tree(handle.runtime_path, "cancelled", 5.0) == Termination(True, False, True)
+    assert shells(handle) == []
 
 
 def test_a_shell_that_outlives_its_agent_is_ended_by_the_next_launch(lab: Lab) -> None:

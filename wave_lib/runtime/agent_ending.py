@@ -25,12 +25,10 @@ from ..base.processes import (
     group_alive,
     group_members,
     processes_marked,
+    signal_process,
 )
 from ..base.timestamps import now_iso
-from .agent_records import AgentFiles, files_of, read_object
-
-NONCE = "WAVE_AGENT_NONCE"
-"""The variable by which processes of one launch of an agent are known, wherever they went."""
+from .agent_records import NONCE, AgentFiles, files_of, read_object
 
 
 class Termination(NamedTuple):
@@ -93,17 +91,18 @@ def terminate_agent_tree(runtime_path: str, reason: str, grace_seconds: float = 
     number; a process of another host is left alone. Spec: SUP 16.7.
     """
     tree = _Tree(runtime_path)
-    if tree.gone():
-        return Termination(False, False, True)
     if tree.foreign():
-        return Termination(False, False, False)
-    asked = tree.ask(reason)
+        return Termination(False, False, tree.gone())
+    asked = not tree.gone() and tree.ask(reason)
     if _wait_until(tree.gone, grace_seconds if asked else 0.0):
-        return Termination(asked, False, True)
+        # What left the group and holds no lock, as the shells of agent CLIs do, is still there.
+        left = end_stragglers(tree.files, tree.nonce)
+        return Termination(asked or left, False, True)
     escalated = tree.signal_group(signal.SIGKILL)
     # A healthy runner now needs a moment to write down what happened.
     if not _wait_until(tree.gone, 1.0 if escalated or asked else 0.0):
-        escalated = kill_stragglers(tree.files, tree.nonce, tree.gone) or escalated
+        escalated = _kill_stragglers(tree.files, tree.nonce, tree.gone) or escalated
+    end_stragglers(tree.files, tree.nonce)
     return Termination(asked or escalated, escalated, tree.gone())
 
 
@@ -123,19 +122,26 @@ def _ask_to_end(files: AgentFiles, reason: str) -> bool:
     if runner is None or not alive(runner):
         return False
     write_json(files.stop, {"launchId": record.get("launchId"), "reason": reason, "at": now_iso()})
-    return any([_signal(runner.pid, number) for number in (signal.SIGTERM, signal.SIGCONT)])
+    return any([_signal_identified(runner, number) for number in (signal.SIGTERM, signal.SIGCONT)])
 
 
-def kill_stragglers(files: AgentFiles, nonce: str, gone: Callable[[], bool]) -> bool:
+def end_stragglers(files: AgentFiles, nonce: str) -> bool:
+    """End what an agent left running without its locks; False when there was nothing. Blocks some seconds at most."""
+    if not nonce or not processes_marked(NONCE, nonce):
+        return False
+    return _kill_stragglers(files, nonce, lambda: not processes_marked(NONCE, nonce))
+
+
+def _kill_stragglers(files: AgentFiles, nonce: str, gone: Callable[[], bool]) -> bool:
     """What left the group, and then the runner: TERM, a moment, KILL."""
     signalled = False
     for number in (signal.SIGTERM, signal.SIGKILL):
         pids = processes_marked(NONCE, nonce) if nonce else []
         runner = Identity.from_json((read_object(files.runtime) or {}).get("runnerIdentity"))
-        if number == signal.SIGKILL and runner is not None and alive(runner):
-            pids.append(runner.pid)
         for pid in pids:
             signalled = _signal(pid, number) or signalled
+        if number == signal.SIGKILL and runner is not None:
+            signalled = _signal_identified(runner, number) or signalled
         if _wait_until(gone, 5.0 if number == signal.SIGKILL and signalled else 0.5):
             break
     return signalled
@@ -145,6 +151,13 @@ def _signal(pid: int, number: int, send: Callable[[int, int], None] = os.kill) -
     try:
         send(pid, number)
         return True
+    except OSError:
+        return False
+
+
+def _signal_identified(identity: Identity, number: int) -> bool:
+    try:
+        return signal_process(identity, number)
     except OSError:
         return False
 

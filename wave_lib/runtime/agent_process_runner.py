@@ -22,7 +22,7 @@ from ..base.durable_steps import set_step_role
 from ..base.errors import DiskError, SpawnError, StateError, UsageError, WaveError
 from ..base.event_loop import EventLoop, Timer
 from ..base.files import append_text, load_json, mask_in_log, open_log, remove, write_json
-from ..base.processes import group_alive, identity_of, spawn_on, spawn_once
+from ..base.processes import group_alive, identity_of, processes_marked, spawn_on, spawn_once
 from ..base.timestamps import iso_of, now_iso, parse_iso
 from . import agent_output
 from .agent_records import (
@@ -30,6 +30,7 @@ from .agent_records import (
     CODE_SIGTERM,
     CODE_SPAWN,
     CODE_TIMEOUT,
+    NONCE,
     SHIM,
     Ending,
     ending_of_code,
@@ -96,6 +97,7 @@ class AgentRunner:
         self.stop: Ending | None = None
         self.retry_timer: Timer | None = None
         self.kill_at = 0.0
+        self.told: set[int] = set()  # processes outside the group that were asked to end
         self.done = False
 
     # --- beginning
@@ -436,12 +438,25 @@ class AgentRunner:
         return True
 
     def _finish_when_group_is_gone(self) -> None:
-        """A stopped agent has ended when nobody of its group is left, not merely its leader."""
+        """A stopped agent has ended when nobody of it is left, in its group or elsewhere; not merely its leader."""
         assert self.child is not None and self.stop is not None
-        if group_alive(self.child.pid) and time.monotonic() < self.kill_at + 5.0:
+        now = time.monotonic()
+        if now < self.kill_at + 5.0 and (group_alive(self.child.pid) or self._stragglers_told(now)):
             self.loop.call_later(_GROUP_POLL_SECONDS, self._finish_when_group_is_gone)
             return
         self._finish(self.stop)
+
+    def _stragglers_told(self, now: float) -> bool:
+        """Signal what left the group: agent CLIs run their shells in sessions of their own. False when none is left."""
+        marked = processes_marked(NONCE, self.payload["launchId"])
+        for pid in marked:
+            if pid not in self.told or now >= self.kill_at:
+                self.told.add(pid)
+                try:
+                    os.kill(pid, signal.SIGTERM if now < self.kill_at else signal.SIGKILL)
+                except OSError:
+                    pass
+        return bool(marked)
 
     # --- the end
 

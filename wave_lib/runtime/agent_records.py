@@ -19,6 +19,9 @@ from ..base.timestamps import iso_of
 TERMINAL = frozenset({"completed", "failed", "terminated"})
 """Dispositions after which the runner writes nothing more."""
 
+NONCE = "WAVE_AGENT_NONCE"
+"""The variable by which processes of one launch of an agent are known, wherever they went."""
+
 SCHEMA_VERSION = 1
 CODE_TIMEOUT, CODE_SPAWN, CODE_SIGTERM, CODE_SIGINT = 124, 71, 143, 130
 _ENDING_SIGNALS = frozenset({"SIGTERM", "SIGINT", "SIGKILL", "SIGHUP"})

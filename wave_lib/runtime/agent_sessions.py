@@ -19,11 +19,12 @@ from ..base.errors import LockHeldError, SpawnError
 from ..base.files import open_log, publish, remove, write_json
 from ..base.processes import processes_marked, self_command, spawn
 from ..base.timestamps import now_iso
-from .agent_ending import NONCE, Termination, kill_stragglers, terminate_agent_tree, terminate_agents
+from .agent_ending import Termination, end_stragglers, terminate_agent_tree, terminate_agents
 from .agent_environment import sticky_key, stripped_names
 from .agent_outcomes import Found, agent_alive, examine_agent, finalise_lost_agent, write_outcome
 from .agent_records import (
     CODE_SPAWN,
+    NONCE,
     SCHEMA_VERSION,
     AgentFiles,
     Ending,
@@ -165,15 +166,9 @@ def _free_tree_lock(files: AgentFiles, request: AgentStart) -> locks.FileLock:
             where=files.tree_lock,
             remedy="end them by hand",
         )
-    _end_stragglers(files, read_object(files.runtime))
+    # The shells of agent CLIs inherit no lock: they would go on beside this launch.
+    end_stragglers(files, str((read_object(files.runtime) or {}).get("launchId") or ""))
     return lock
-
-
-def _end_stragglers(files: AgentFiles, record: dict[str, Any] | None) -> None:
-    """End what an earlier launch left running without its locks: the shells of agent CLIs inherit none of them."""
-    nonce = str((record or {}).get("launchId") or "")
-    if nonce and processes_marked(NONCE, nonce):
-        kill_stragglers(files, nonce, lambda: not processes_marked(NONCE, nonce))
 
 
 def _put_old_files_away(files: AgentFiles, request: AgentStart) -> None:
@@ -462,7 +457,7 @@ def resume_agent(request: AgentStart, runtime_path: str) -> AgentHandle | None:
     session = resumable_session(request, record) if found in (Found.DIED, Found.NEVER_STARTED) else None
     if session is None:
         return None
-    _end_stragglers(files, record)
+    end_stragglers(files, str(record.get("launchId") or ""))
     tree = locks.take(files.tree_lock)
     if tree is None:
         return None

@@ -20,8 +20,7 @@ from ..projections.prompts import PromptContext7
 from ..providers import context7
 from ..providers.provider_runtime import LeaseError, Leases, lease_credentials, wants_leases
 from . import wave_reporting as report
-from .agent_ending import NONCE
-from .agent_records import read_object
+from .agent_records import NONCE, read_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
