@@ -12,7 +12,7 @@ from .store import RUN_KEY, rows
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     JsonObject = dict[str, Any]
 
@@ -24,8 +24,8 @@ _EVENT_FILTERS = {
     "orchestratorId": "orchestrator_id", "runtimeVersion": "runtime_version", "benchmarkRunId": "benchmark_run_id",
 }  # fmt: skip
 _COUNT_PARAMETERS = ("wave", "limit", "offset")
-_KEY = ", ".join(RUN_KEY)
-_BENCHMARK_KEY = f"{_KEY}, benchmark_run_id"
+_BENCHMARK_COLUMNS = (*RUN_KEY, "benchmark_run_id")
+_KEY, _BENCHMARK_KEY = ", ".join(RUN_KEY), ", ".join(_BENCHMARK_COLUMNS)
 _LARGEST = 2**53
 _TIMELINE = 2000
 RUN, BENCHMARK = "run_kind IN ('roadmap', 'adhoc')", "benchmark_run_id IS NOT NULL"
@@ -67,48 +67,61 @@ def number(request: Request, name: str, default: int = 0) -> int:
     return int(text)
 
 
-# --- runs -------------------------------------------------------------------------------------------------------------
+# --- runs and benchmarks: lists, and one of them in detail -----------------------------------------------------------
 
 
-def runs(request: Request) -> Response:
-    """`GET /runs`."""
-    chosen = selection(request, RUN)
-    with request.app.store.reading() as db:
-        keys, total = _keys(db, request, chosen, _KEY)
-        found = [run_summary(db, key) for key in keys]
-    return Response(found, headers={"X-Total-Count": str(total)})
+class Subject(NamedTuple):
+    """What a pair of routes is about. `sections`: key of the answer to the type of events it holds."""
+
+    kind: str
+    columns: tuple[str, ...]
+    summary: Callable[[sqlite3.Connection, sqlite3.Row], JsonObject]
+    missing: str
+    sections: Mapping[str, str]
 
 
-def run(request: Request) -> Response:
-    """`GET /run`."""
-    chosen = selection(request, RUN)
-    with request.app.store.reading() as db:
-        keys, total = _keys(db, request, chosen, _KEY, only_newest=True)
-        if not keys:
-            raise ApiError("run-not-found", "No run matches.")
-        key = keys[0]
-        timeline, cut = _timeline(db, key, RUN_KEY)
-        answer: JsonObject = {
-            "summary": run_summary(db, key),
-            "timeline": timeline,
-            "attempts": _events(db, key, RUN_KEY, "attempt"),
-            "agentRuns": _events(db, key, RUN_KEY, "agent_run"),
-            "gates": _events(db, key, RUN_KEY, "gate"),
-            "proofs": _events(db, key, RUN_KEY, "proof_bundle"),
-            "coordination": _events(db, key, RUN_KEY, "coordination_record"),
-            "artifacts": _artifacts(db, key, RUN_KEY),
-        }
-    if cut:
-        answer["timelineTruncated"] = True
-    if total > 1:
-        answer["matchedRuns"] = total
-    return Response(answer)
+def listing(subject: Subject) -> Callable[[Request], Response]:
+    """`GET /runs`, `GET /benchmarks`: a summary of each on the asked page."""
+
+    def answer(request: Request) -> Response:
+        chosen = selection(request, subject.kind)
+        with request.app.store.reading() as db:
+            keys, total = _keys(db, request, chosen, subject.columns)
+            found = [subject.summary(db, key) for key in keys]
+        return Response(found, headers={"X-Total-Count": str(total)})
+
+    return answer
+
+
+def detail(subject: Subject) -> Callable[[Request], Response]:
+    """`GET /run`, `GET /benchmark`: the newest that matches, with its events."""
+
+    def answer(request: Request) -> Response:
+        chosen = selection(request, subject.kind)
+        with request.app.store.reading() as db:
+            keys, total = _keys(db, request, chosen, subject.columns, only_newest=True)
+            if not keys:
+                raise ApiError(subject.missing, "Nothing matches.")
+            key = keys[0]
+            timeline, cut = _timeline(db, key, subject.columns)
+            found: JsonObject = {"summary": subject.summary(db, key), "timeline": timeline}
+            for name, entity in subject.sections.items():
+                found[name] = _events(db, key, subject.columns, entity)
+            found["artifacts"] = _artifacts(db, key, subject.columns)
+        if cut:
+            found["timelineTruncated"] = True
+        if total > 1:
+            found["matchedRuns"] = total
+        return Response(found)
+
+    return answer
 
 
 def _keys(
-    db: sqlite3.Connection, request: Request, chosen: Selection, columns: str, *, only_newest: bool = False
+    db: sqlite3.Connection, request: Request, chosen: Selection, key: Sequence[str], *, only_newest: bool = False
 ) -> tuple[list[sqlite3.Row], int]:
     """The keys on the asked page, most recently updated first, and how many there are."""
+    columns = ", ".join(key)
     limit = 1 if only_newest else min(number(request, "limit", 200) or 200, 1000)
     offset = 0 if only_newest else number(request, "offset")
     grouped = f"FROM events e WHERE {chosen.where} GROUP BY {columns}"
@@ -167,41 +180,6 @@ def _attempt(row: sqlite3.Row) -> int | None:
     return said if isinstance(said, int) and not isinstance(said, bool) else row["attempt"]
 
 
-# --- benchmarks -------------------------------------------------------------------------------------------------------
-
-_BENCHMARK_COLUMNS = (*RUN_KEY, "benchmark_run_id")
-
-
-def benchmarks(request: Request) -> Response:
-    """`GET /benchmarks`."""
-    chosen = selection(request, BENCHMARK)
-    with request.app.store.reading() as db:
-        keys, total = _keys(db, request, chosen, _BENCHMARK_KEY)
-        found = [benchmark_summary(db, key) for key in keys]
-    return Response(found, headers={"X-Total-Count": str(total)})
-
-
-def benchmark(request: Request) -> Response:
-    """`GET /benchmark`."""
-    chosen = selection(request, BENCHMARK)
-    with request.app.store.reading() as db:
-        keys, _ = _keys(db, request, chosen, _BENCHMARK_KEY, only_newest=True)
-        if not keys:
-            raise ApiError("benchmark-not-found", "No benchmark run matches.")
-        key = keys[0]
-        timeline, cut = _timeline(db, key, _BENCHMARK_COLUMNS)
-        answer = {
-            "summary": benchmark_summary(db, key),
-            "run": _events(db, key, _BENCHMARK_COLUMNS, "benchmark_run"),
-            "items": _events(db, key, _BENCHMARK_COLUMNS, "benchmark_item"),
-            "verifications": _events(db, key, _BENCHMARK_COLUMNS, "verification"),
-            "reviews": _events(db, key, _BENCHMARK_COLUMNS, "review"),
-            "timeline": timeline,
-            "artifacts": _artifacts(db, key, _BENCHMARK_COLUMNS),
-        }
-    return Response({**answer, "timelineTruncated": True} if cut else answer)
-
-
 def benchmark_summary(db: sqlite3.Connection, key: sqlite3.Row) -> JsonObject:
     """One row of `/benchmarks`."""
     where, values = _same(key, _BENCHMARK_COLUMNS)
@@ -256,6 +234,30 @@ def _named(value: object) -> str | None:
     if isinstance(value, dict):
         value = next((value[name] for name in ("id", "slug", "name", "label") if value.get(name)), None)
     return value if isinstance(value, str) else None
+
+
+RUNS = Subject(
+    RUN,
+    RUN_KEY,
+    run_summary,
+    "run-not-found",
+    {
+        "attempts": "attempt",
+        "agentRuns": "agent_run",
+        "gates": "gate",
+        "proofs": "proof_bundle",
+        "coordination": "coordination_record",
+    },
+)
+BENCHMARKS = Subject(
+    BENCHMARK,
+    _BENCHMARK_COLUMNS,
+    benchmark_summary,
+    "benchmark-not-found",
+    {"run": "benchmark_run", "items": "benchmark_item", "verifications": "verification", "reviews": "review"},
+)
+runs, run = listing(RUNS), detail(RUNS)
+benchmarks, benchmark = listing(BENCHMARKS), detail(BENCHMARKS)
 
 
 # --- overview and artifacts -------------------------------------------------------------------------------------------
