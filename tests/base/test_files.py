@@ -380,3 +380,17 @@ def test_durable_steps_are_recorded_and_each_can_be_the_last(tmp_path: Path, sta
         assert start(STEPS, folder, env=env).wait(30) == 0, "it kills once"
 
 
+
+
+def test_within_unforced_nothing_is_forced_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forced: list[int] = []
+    for name in ("fsync", "fdatasync"):
+        if hasattr(os, name):
+            monkeypatch.setattr(os, name, forced.append)
+    monkeypatch.setattr(files, "_fdatasync", forced.append)
+    with files.Unforced():
+        files.write_json(str(tmp_path / "new/a.json"), {"a": 1})
+        files.append_jsonl(str(tmp_path / "log.jsonl"), {"a": 1})
+    assert forced == [] and files.load_json(str(tmp_path / "new/a.json")) == {"a": 1}
+    files.append_jsonl(str(tmp_path / "log.jsonl"), {"a": 2})
+    assert len(forced) == 1

@@ -27,7 +27,20 @@ if TYPE_CHECKING:
     from typing import Any
 
 _GONE = (FileNotFoundError, NotADirectoryError)
-_sync_data = getattr(os, "fdatasync", os.fsync)
+_fdatasync = getattr(os, "fdatasync", os.fsync)
+_forcing = True
+
+
+class Unforced:
+    """Within it this process forces nothing to the disk: for a tree that its next use writes anew (a dry run)."""
+
+    def __enter__(self) -> None:
+        global _forcing
+        _forcing = False
+
+    def __exit__(self, *error: object) -> None:
+        global _forcing
+        _forcing = True
 
 
 class Outcome(enum.Enum):
@@ -299,7 +312,7 @@ def _write_fresh(path: str, data: bytes, durable: bool, mode: int) -> str:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(fd, rest) :]
-        if durable:
+        if durable and _forcing:
             os.fsync(fd)
     except BaseException:
         _unlink_quietly(fresh)
@@ -391,8 +404,8 @@ def _write_whole_or_not_at_all(fd: int, data: bytes, end: int, durable: bool) ->
         written = os.write(fd, data)
         if written != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if durable:
-            _sync_data(fd)
+        if durable and _forcing:
+            _fdatasync(fd)
     except OSError:
         os.ftruncate(fd, end)  # half a line never stays
         raise
@@ -586,6 +599,8 @@ def sweep_temp_files(folder: str, older_than_seconds: float, now: float) -> list
 
 
 def _sync_folder(folder: str) -> None:
+    if not _forcing:
+        return
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:

@@ -134,13 +134,10 @@ def imports(agent: Agent, role_prompt_path: str) -> bool:
 
 
 def _has_role(agent: Agent, configured: str, default: str, capability: str) -> bool:
-    name = default.rsplit("/", 1)[-1]
-    return (
-        capability in agent.capabilities
-        or imports(agent, configured)
-        or imports(agent, default)
-        or any(normal_path(path).endswith(f"/{name}") for path in agent.role_prompt_paths)
-    )
+    if capability in agent.capabilities or not agent.role_prompt_paths:
+        return capability in agent.capabilities
+    prompt, name = normal_path(configured), default[default.rindex("/") :]  # the default's name counts in any folder
+    return any(path == prompt or path.endswith(name) for path in map(normal_path, agent.role_prompt_paths))
 
 
 def is_security_reviewer(agent: Agent, roles: Roles) -> bool:

@@ -13,31 +13,37 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from ..base.files import remove
+from ..base.files import Unforced, remove
 from ..definition.roles import resolve_wave_role_bindings
 from . import fact_collection, launcher_runtime
 from .launch_preview import prune_overlays
 from .wave_context import WaveContext
 
 if TYPE_CHECKING:
+    from ..definition.wave_types import Wave
     from .wave_context import LaneRun
 
 
 def run(lane: LaneRun) -> None:
     """Preview every selected wave. Spec: LAUNCH 5."""
     _prune(lane)
-    for wave in lane.selected:
-        lane.authored[wave.wave] = wave
-        ctx = WaveContext(lane, wave, resolve_wave_role_bindings(wave, lane.profile.roles))
-        ctx.catalog, _ = fact_collection.load_catalog(ctx)
-        fact_collection.refresh(ctx)
-        for agent_run in ctx.runs.values():
-            ctx.selected = (agent_run.agent_id,)
-            launcher_runtime.prepare_agent(ctx, agent_run)
+    with Unforced():
+        for wave in lane.selected:
+            _preview(lane, wave)
     console, paths = lane.console, lane.paths
     console.say(f"[dry-run] state root: {paths.rel(paths.state_dir)}")
     console.say(f"[dry-run] prompts and executor overlays written: {paths.rel(paths.executors_dir)}")
     console.say("Dry run enabled, skipping live execution and optional dashboard/projection launch.")
+
+
+def _preview(lane: LaneRun, wave: Wave) -> None:
+    lane.authored[wave.wave] = wave
+    ctx = WaveContext(lane, wave, resolve_wave_role_bindings(wave, lane.profile.roles))
+    ctx.catalog, _ = fact_collection.load_catalog(ctx)
+    fact_collection.refresh(ctx)
+    for agent_run in ctx.runs.values():
+        ctx.selected = (agent_run.agent_id,)
+        launcher_runtime.prepare_agent(ctx, agent_run)
 
 
 def _prune(lane: LaneRun) -> None:
