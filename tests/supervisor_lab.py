@@ -30,7 +30,8 @@ class SupervisorLab(LaunchLab):
             "idleExitSeconds": 20,
             **config.pop("supervisor", {}),
         }
-        super().__init__(root, workers, waves, supervisor=supervisor, **config)
+        stewards = config.pop("stewards", ())
+        super().__init__(root, workers, waves, stewards, supervisor=supervisor, **config)
         self.home = root / ".tmp/main-wave-launcher/supervisor"
 
     # --- commands
@@ -41,8 +42,12 @@ class SupervisorLab(LaunchLab):
 
     def begin(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         """One command as a process of its own, not waited for."""
+        return self.start_python(str(ROOT / "wave.py"), *arguments, env=env)
+
+    def start_python(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        """A Python program in the workspace, not waited for."""
         child = subprocess.Popen(
-            [sys.executable, str(ROOT / "wave.py"), *arguments],
+            [sys.executable, *arguments],
             cwd=self.root,
             env={**os.environ, "NO_COLOR": "1", **(env or {})},
             stdin=subprocess.DEVNULL,

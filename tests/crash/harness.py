@@ -1,12 +1,14 @@
 """Kills everything that can be killed, and checks that nothing is lost or done twice. See `docs/reliability.md`.
 
-One case is one workspace with one submitted run of two waves: two workers, one of which fails once in every wave, and
-cont-QA. A driver repeats what a user would do: submit with the same token until it is answered, keep a supervisor
-running, wait. Somebody kills meanwhile: at a named durable step (`StepKill`) or at random instants (`RandomKills`).
+One case is one workspace with one submitted run (`workspace.Scenario`). A driver repeats what a user would do: submit
+with the same token until it is answered, keep a supervisor running, wait. Meanwhile processes are killed: at named
+durable steps (`StepKills`) or at random instants while others are held up or frozen (`RandomKills`). What must hold is
+in `invariants`.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -14,120 +16,127 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Union
 
-HERE = Path(__file__).resolve().parent
-for folder in (HERE.parent, HERE.parent.parent):
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+from supervisor_lab import CONTEXT
 
-from launch_lab import DELTA, PROOF  # noqa: E402
-from supervisor_lab import CONTEXT, SupervisorLab  # noqa: E402
+from .invariants import Result, Workspace, breaches, result_of, unreadable
+from .killers import MARK, Killer, kill_all, processes
+from .workspace import SCENARIOS, Scenario, build
 
-from wave_lib.base.process_identity import stat_fields  # noqa: E402
-
-MARK = "WAVE_CRASH_LAB"
-WAVES = 2
-ROLES = {"supervisor": 2, "wrapper": 1, "launcher": 2, "runner": 8, "executor": 8, "client": 1}
-"""Kinds of victims, and how often each is chosen."""
-
-CASE_SECONDS = 90.0
-_VERBS = {"supervise": "supervisor", "launcher-wrapper": "wrapper", "launch": "launcher", "agent-runner": "runner"}
-_RUN = """cat > /dev/null
-echo "start $1 $2 $WAVE_ATTEMPT" >> agents/log
-. "./agents/$1.sh"
-echo "end $1 $2 $WAVE_ATTEMPT" >> agents/log
-"""
+CASE_SECONDS = 150.0
+_EAGER = str(Path(__file__).with_name("eager_supervisor.py"))
 
 
-class StepKill(NamedTuple):
-    """SIGKILL, once, to the process that takes this durable step; `moment` is `before` or `after`."""
+class StepKills(NamedTuple):
+    """SIGKILL, once for each, to whoever takes one of these steps; each is `<before|after>|<name or stem>`."""
 
-    moment: str
-    step: str
+    scenario: str
+    steps: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.moment} {self.step}"
+        return f"{self.scenario}: kills at {', '.join(self.steps)}"
 
 
 class RandomKills(NamedTuple):
-    """So many kills at random instants, of random kinds of processes."""
+    """So many kills at random instants, of random kinds of processes; all of it follows from the seed."""
 
+    scenario: str
     seed: int
     count: int
 
     def __str__(self) -> str:
-        return f"{self.count} random kills, seed {self.seed}"
+        return f"{self.scenario}: {self.count} random kills, seed {self.seed}"
+
+
+Plan = Union[StepKills, RandomKills]
 
 
 class Outcome(NamedTuple):
     """What became of one case: how many processes were killed, by role, and what went wrong (nothing, one hopes)."""
 
-    plan: str
+    plan: Plan | None
     kills: Counter[str]
     problems: list[str]
     seconds: float
-    steps: list[str]
+    steps: tuple[str, ...] = ()  # recorded, of an undisturbed run
+    reached: tuple[str, ...] = ()  # those of a StepKills at which somebody was killed
+    result: Result | None = None
+    freezes: int = 0
 
 
 class Crash:
     """One case in a workspace of its own."""
 
-    def __init__(self, folder: Path, plan: StepKill | RandomKills | None, record: bool = False) -> None:
-        self.plan = plan
+    def __init__(self, folder: Path, scenario: Scenario, plan: Plan | None) -> None:
+        self.plan, self.scenario, self.folder = plan, scenario, folder
         self.mark = os.urandom(8).hex()
-        self.kills: Counter[str] = Counter()
         self.problems: list[str] = []
-        # Many kills in a row before anything could progress are this test's doing, no reason to give up.
-        self.lab = SupervisorLab(folder, workers=("A1", "A2"), waves=WAVES, supervisor={"resumeLimit": 40})
-        self.step_log = folder / "steps"
-        self.flag = folder / "killed"
+        self.lab = build(folder, scenario, None if plan is None else random.Random(str(plan)))
+        self.over = threading.Event()
+        self.killer: Killer | None = None
         self.env = {MARK: self.mark}
-        if record:
-            self.env["WAVE_STEP_LOG"] = str(self.step_log)
-        if isinstance(plan, StepKill):
-            self.env["WAVE_CRASH_AT"] = f"{plan.moment}|{plan.step}|{self.flag}"
-        self.lab.write("agents/run.sh", _RUN)
-        self.lab.script("A1", "sleep 0.6\n" + self.lab.echo(PROOF, DELTA))
-        fails_once = 'mkdir "agents/failed-$2" 2>/dev/null && exit 3\n'
-        self.lab.script("A2", "sleep 0.1\n" + fails_once + self.lab.echo(PROOF, DELTA))
-        self._over = threading.Event()
+        if plan is None:
+            self.env["WAVE_STEP_LOG"] = str(folder / "steps")
+        elif isinstance(plan, StepKills):
+            self.env["WAVE_CRASH_AT"] = "\n".join(
+                f"{step}|{self._flag(number)}" for number, step in enumerate(plan.steps)
+            )
+        else:
+            self.env["WAVE_SLOW_AT"] = f"look|60|900|{plan.seed}\n.|3|300|{plan.seed}"
+            self.killer = Killer(self.mark, folder / "agents/log", plan.seed, plan.count, self.over)
         self._supervisor: subprocess.Popen[str] | None = None
 
-    def run(self) -> Outcome:
+    def _flag(self, number: int) -> Path:
+        return self.folder / f"killed-{number}"
+
+    def run(self, expected: Result | None) -> Outcome:
         """Drive the run to its end under fire, then look at what is there."""
         begun = time.monotonic()
-        killer = None
-        if isinstance(self.plan, RandomKills):
-            killer = threading.Thread(target=self._fire, args=(self.plan,), daemon=True)
-            killer.start()
+        result = None
         try:
+            if self.killer is not None:
+                self.killer.start()
             run_id = self._submit(begun)
             if run_id is not None:
                 self._drive(run_id, begun)
-            self._over.set()
-            if killer is not None:
-                killer.join(10)
+            if self.killer is not None:
+                self.killer.join(10)
             if run_id is not None and not self.problems:
-                self._check(run_id)
+                result = self._check(run_id, expected)
+        except Exception as error:  # one broken case must not end the others, and is a finding of its own
+            self.problems.append(f"the harness stumbled: {error!r}")
         finally:
-            self._over.set()
-            self._clean_up()
-        if isinstance(self.plan, StepKill):
-            self.kills["step"] = int(self.flag.exists())
-        steps = self.step_log.read_text().splitlines() if self.step_log.exists() else []
-        return Outcome(str(self.plan), self.kills, self.problems, time.monotonic() - begun, steps)
+            self.over.set()
+            kill_all(self.mark)
+            self.lab.close()
+        return self._outcome(begun, result)
+
+    def _outcome(self, begun: float, result: Result | None) -> Outcome:
+        kills, steps, reached = Counter[str](), (), ()
+        if self.killer is not None:
+            kills = self.killer.kills
+        if isinstance(self.plan, StepKills):
+            reached = tuple(step for number, step in enumerate(self.plan.steps) if self._flag(number).exists())
+            kills = Counter(step.split("|")[1].split(" ")[0] for step in reached)
+        if self.plan is None:
+            steps = tuple((self.folder / "steps").read_text().splitlines())
+        freezes = self.killer.freezes if self.killer is not None else 0
+        return Outcome(
+            self.plan, kills, self.problems, time.monotonic() - begun, steps, reached, result, freezes
+        )
 
     # --- what a user does
 
     def _submit(self, begun: float) -> str | None:
-        flags = ("--request-id", "crash", "--max-retries-per-wave", "40", "--no-dashboard", "--no-daemon", "--json")
+        flags = ["--request-id", "crash", "--max-retries-per-wave", "40", "--no-dashboard", "--no-daemon", "--json"]
+        if self.scenario.auto_next:
+            flags.append("--auto-next")
         while time.monotonic() - begun < CASE_SECONDS:
             done = self.lab.wave("submit", *CONTEXT, "--agent-launch-stagger-ms", "0", *flags, env=self.env)
             if done.returncode == 0:
@@ -141,135 +150,59 @@ class Crash:
     def _drive(self, run_id: str, begun: float) -> None:
         while time.monotonic() - begun < CASE_SECONDS:
             if self._supervisor is None or self._supervisor.poll() is not None:
-                self._supervisor = self.lab.supervise("--until-idle", "--poll-ms", "300", env=self.env)
+                self._supervisor = self._supervise(self.env)
             waiting = self.lab.wave(
-                "wait", "--run-id", run_id, *CONTEXT, "--timeout-seconds", "1", "--json", env=self.env
+                "wait", "--run-id", run_id, *CONTEXT, "--timeout-seconds", "2", "--json", env=self.env
             )
-            self._all_readable()
+            self.problems += unreadable(self.lab.root)
+            self._one_of_each()
             if waiting.returncode not in (124, -signal.SIGKILL):
                 if waiting.returncode != 0:
                     self.problems.append(f"wait ended with {waiting.returncode}: {waiting.stdout[-600:]}")
                 break
         else:
             self.problems.append(f"not over after {CASE_SECONDS:.0f} s: {self.lab.recorded(run_id)}")
-        self._settle(run_id)
+        self._settle()
 
-    def _settle(self, run_id: str) -> None:
+    def _supervise(self, env: dict[str, str]) -> subprocess.Popen[str]:
+        return self.lab.start_python(_EAGER, "supervise", *CONTEXT, "--until-idle", "--poll-ms", "300", env=env)
+
+    def _settle(self) -> None:
         """A last, undisturbed supervisor writes down what the clients saw."""
-        self._over.set()
+        self.over.set()
         if self._supervisor is not None:
             self.lab.finish(self._supervisor)
-        done = self.lab.finish(self.lab.supervise("--until-idle", "--poll-ms", "300", env={MARK: self.mark}))
+        done = self.lab.finish(self._supervise({MARK: self.mark}))
         if done.returncode != 0:
             self.problems.append(f"supervise ended with {done.returncode}: {done.stderr.strip()}")
 
-    # --- what goes wrong
-
-    def _fire(self, plan: RandomKills) -> None:
-        dice = random.Random(plan.seed)
-        while sum(self.kills.values()) < plan.count and not self._over.wait(dice.uniform(0.05, 0.6)):
-            role = dice.choices(list(ROLES), list(ROLES.values()))[0]
-            victims = sorted(pid for pid, found in self._processes() if found == role)
-            if not victims:
-                continue
-            try:
-                os.kill(dice.choice(victims), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-            self.kills[role] += 1
-
-    def _processes(self) -> list[tuple[int, str]]:
-        """Pid and role of every living process of this case."""
-        found = []
-        needle = f"{MARK}={self.mark}".encode()
-        for name in os.listdir("/proc"):
-            if not name.isdigit():
-                continue
-            try:
-                if needle not in Path(f"/proc/{name}/environ").read_bytes().split(b"\0"):
-                    continue
-                words = Path(f"/proc/{name}/cmdline").read_bytes().decode(errors="replace").split("\0")
-            except OSError:
-                continue
-            fields = stat_fields(int(name))
-            if fields and fields[0] not in "ZX":
-                found.append((int(name), role_of(words)))
-        return found
-
     # --- what must hold
 
-    def _all_readable(self) -> None:
-        found = (Path(at) / name for at, _, names in os.walk(self.lab.root / ".tmp") for name in names)
-        for path in found:
-            if path.suffix != ".json" or path.name.startswith("."):
-                continue
-            try:
-                json.loads(path.read_text())
-            except FileNotFoundError:
-                continue
-            except ValueError:
-                if path.name.endswith((".pid.json", ".exit.json")):
-                    continue  # a shell's redirection; that it exists is all that counts
-                self.problems.append(f"unreadable: {path}")
+    def _one_of_each(self) -> None:
+        """At most one launcher and one wrapper live; what two looks in a row see was there at the same time."""
+        first, second = processes(self.mark), processes(self.mark)
+        for role in ("launcher", "wrapper"):
+            both = [one for one in first if one.role == role and one in second]
+            both = [one for one in both if one.parent not in [other.pid for other in both]]  # forked, yet to become one
+            if len(both) > 1:
+                self.problems.append(f"more than one {role} at the same time: {[one.pid for one in both]}")
 
-    def _check(self, run_id: str) -> None:
-        state = self.lab.recorded(run_id)
-        end = (state["status"], state["terminalDisposition"], state["exitCode"], state["activeWave"])
-        if end != ("completed", "completed", 0, WAVES - 1):
-            self.problems.append(f"the run ended as {end}: {state['detail']}")
-        done = self.lab.state("run-state.json")["completedWaves"]
-        if done != list(range(WAVES)):
-            self.problems.append(f"run state says {done}")
-        started = Counter(line.split(" ", 1)[1] for line in self.lab.log() if line.startswith("start"))
-        twice = [name for name, times in started.items() if times > 1]
-        if twice:
-            self.problems.append(f"attempts run twice: {twice}")
-        ran = {tuple(name.split()[:2]) for name in started}
-        wanted = {(agent, str(wave)) for agent in ("A0", "A1", "A2") for wave in range(WAVES)}
-        if ran != wanted:
-            self.problems.append(f"agents that ran: {sorted(ran)}")
-        self._check_events(run_id)
-        left = self._processes()
+    def _check(self, run_id: str, expected: Result | None) -> Result:
+        work = Workspace(self.lab.root, run_id)
+        spoiled = self.killer.spoiled if self.killer is not None else set()
+        self.problems += breaches(work, self.scenario, spoiled, expected)
+        left = processes(self.mark)
         if left:
             self.problems.append(f"processes left: {left}")
-
-    def _check_events(self, run_id: str) -> None:
-        lines = (self.lab.run_dir(run_id) / "events.jsonl").read_text().splitlines()
-        events = [json.loads(line) for line in lines]
-        if [event["seq"] for event in events] != list(range(1, len(events) + 1)):
-            self.problems.append("events have a gap or a second writer")
-        epochs = [event["epoch"] for event in events if event["epoch"] is not None]
-        if epochs != sorted(epochs):
-            self.problems.append(f"an older supervisor wrote after a newer one: {epochs}")
-        keys = [event["key"] for event in events]
-        if len(set(keys)) != len(keys):
-            self.problems.append("an event was recorded twice")
-        if [event["type"] for event in events].count("run-finished") != 1:
-            self.problems.append("the run did not finish exactly once")
-
-    def _clean_up(self) -> None:
-        for pid, _ in self._processes():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        self.lab.close()
+        return result_of(work, self.scenario)
 
 
-def role_of(words: list[str]) -> str:
-    """The kind of process that a command line belongs to."""
-    for verb, role in _VERBS.items():
-        if verb in words:
-            return role
-    if any(word.endswith(("wave.py", "__main__.py")) for word in words):
-        return "client"
-    return "executor"
-
-
-def run_case(plan: StepKill | RandomKills | None, record: bool = False, keep: bool = False) -> Outcome:
+def run_case(plan: Plan | None, scenario: str = "", keep: bool = False) -> Outcome:
     """One case in a temporary folder, which is kept when something went wrong and `keep` is set."""
+    which = SCENARIOS[plan.scenario if plan is not None else scenario]
+    expected = None if plan is None else undisturbed(which.name).result
     folder = Path(tempfile.mkdtemp(prefix="wave-crash-"))
-    outcome = Crash(folder, plan, record).run()
+    outcome = Crash(folder, which, plan).run(expected)
     if outcome.problems and keep:
         outcome.problems.append(f"kept: {folder}")
     else:
@@ -277,12 +210,32 @@ def run_case(plan: StepKill | RandomKills | None, record: bool = False, keep: bo
     return outcome
 
 
-def recorded_steps() -> list[str]:
-    """The durable steps of an undisturbed run, in the order in which they were first taken."""
-    outcome = run_case(None, record=True)
+@functools.cache
+def undisturbed(scenario: str) -> Outcome:
+    """A run that nobody disturbs: its result, and its durable steps in order."""
+    outcome = run_case(None, scenario)
     if outcome.problems:
         raise AssertionError(f"the undisturbed run failed: {outcome.problems}")
-    return list(dict.fromkeys(outcome.steps))
+    return outcome
+
+
+# --- durable steps ----------------------------------------------------------------------------------------------------
+
+_AGENT = re.compile(r"\b[Aa]\d\b")
+
+
+def kind_of(step: str) -> str:
+    """A step without its count, its agent and its wave: `launcher write A*.runtime.json`."""
+    stem = step.rpartition(" ")[0]
+    return _AGENT.sub("A*", re.sub(r"\b(wave|attempt)-\d+(-\d+)*", r"\1-*", re.sub(r"\d+-a\d", "*-a*", stem)))
+
+
+def steps_by_kind(scenario: str) -> dict[str, list[str]]:
+    """Every kind of step of the undisturbed run, with the steps of that kind in order."""
+    found: dict[str, list[str]] = {}
+    for step in dict.fromkeys(undisturbed(scenario).steps):
+        found.setdefault(kind_of(step), []).append(step)
+    return found
 
 
 _FACTS = re.compile(
@@ -294,3 +247,9 @@ _FACTS = re.compile(
 def is_of_facts(step: str) -> bool:
     """Whether a step touches what decisions are made from; every step of the small processes counts."""
     return not step.startswith("launcher ") or _FACTS.search(step) is not None
+
+
+def batches(dice: random.Random, steps: list[str], size: int = 5) -> list[tuple[str, ...]]:
+    """The steps in mixed order, some for each case."""
+    mixed = dice.sample(steps, len(steps))
+    return [tuple(mixed[start : start + size]) for start in range(0, len(mixed), size)]

@@ -1,56 +1,82 @@
-"""A few dozen kills in every test run; `python -m tests.crash` does as many as one likes. Spec: DESIGN 8, SUP 12."""
+"""A few hundred kills in every test run; `python -m tests.crash` does as many as one likes. Spec: DESIGN 8, SUP 12."""
 
 from __future__ import annotations
 
 import random
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from .harness import RandomKills, StepKill, is_of_facts, recorded_steps, run_case
+from .harness import Outcome, Plan, RandomKills, StepKills, batches, kind_of, run_case, steps_by_kind
+from .killers import ROLES, WEIGHTS
+from .workspace import FULL, PLAIN, STEPS
 
 SEED = 20260131
-STEP_KILLS = 14
-RANDOM_CASES = 5
+AT_ONCE = 8
+RANDOM = [*[(PLAIN.name, 8)] * 8, *[(FULL.name, 10)] * 4]
 
 
-@pytest.fixture(scope="module")
-def steps() -> list[str]:
-    """The steps of an undisturbed run."""
-    return recorded_steps()
-
-
-def test_the_undisturbed_run_takes_the_steps_of_every_process(steps: list[str]) -> None:
-    """What SUP 12 lists is really a step that can be killed at."""
-    for step in (
-        "client publish run-*-* 1",
-        "supervisor write state.json 1",
-        "supervisor spawn launcher-wrapper 1",
-        "wrapper write launcher-process.json 1",
-        "wrapper spawn launch 1",
-        "wrapper write launcher-status.json 1",
-        "launcher spawn agent-runner 1",
-        "launcher write run-state.json 1",
-        "runner spawn sh 1",
-    ):
-        assert step in steps
-
-
-def test_killed_at_durable_steps(steps: list[str]) -> None:
-    dice = random.Random(SEED)
-    known = [StepKill(moment, step) for step in steps if is_of_facts(step) for moment in ("before", "after")]
-    small = [plan for plan in known if not plan.step.startswith("launcher ")]
-    large = [plan for plan in known if plan.step.startswith("launcher ")]
-    chosen = dice.sample(small, STEP_KILLS // 2) + dice.sample(large, STEP_KILLS // 2)
-    _all_well(chosen)
-
-
-def test_killed_at_random() -> None:
-    _all_well([RandomKills(SEED + number, 4) for number in range(RANDOM_CASES)])
-
-
-def _all_well(plans: list[StepKill] | list[RandomKills]) -> None:
-    with ThreadPoolExecutor(4) as pool:
+def under_fire(plans: Sequence[Plan]) -> list[Outcome]:
+    """All of these cases, none of which may show a breach."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         outcomes = list(pool.map(run_case, plans))
     problems = [f"{outcome.plan}: {'; '.join(outcome.problems)}" for outcome in outcomes if outcome.problems]
     assert not problems, "\n".join(problems)
+    return outcomes
+
+
+@pytest.fixture(scope="module")
+def kinds() -> dict[str, list[str]]:
+    """Every kind of durable step of an undisturbed run."""
+    return steps_by_kind(STEPS.name)
+
+
+def test_the_undisturbed_run_takes_the_steps_of_every_process(kinds: dict[str, list[str]]) -> None:
+    """What SUP 12 lists is really a step that can be killed at."""
+    assert {
+        "client publish run-*-*",
+        "supervisor lease daemon.lock",
+        "supervisor write state.json",
+        "supervisor append events.jsonl",
+        "supervisor spawn launcher-wrapper",
+        "wrapper write launcher-process.json",
+        "wrapper spawn launch",
+        "wrapper write launcher-status.json",
+        "launcher write A*.runtime.json",
+        "launcher write runner-payload.json",
+        "launcher spawn agent-runner",
+        "launcher append wave-*.jsonl",
+        "launcher write launcher-progress.json",
+        "launcher write relaunch-plan-wave-*.json",
+        "launcher write run-state.json",
+        "runner spawn sh",
+        "runner write wave-*-*-a*.status",
+        "runner write A*.runtime.json",
+    } <= kinds.keys()
+
+
+def test_killed_before_and_after_every_kind_of_durable_step(kinds: dict[str, list[str]]) -> None:
+    """Once each, somewhere in the run; what a run that was killed before did not reach, where it comes first."""
+    dice = random.Random(SEED)
+    wanted = {f"{moment}|{dice.choice(steps)}" for steps in kinds.values() for moment in ("before", "after")}
+    few = under_fire([StepKills(STEPS.name, steps) for steps in batches(dice, sorted(wanted), 6)])
+    missed = wanted.difference(*(outcome.reached for outcome in few))
+    stems = sorted(step.rpartition(" ")[0] for step in missed)
+    again = under_fire([StepKills(STEPS.name, steps) for steps in batches(dice, stems, 4)])
+    never = set(stems).difference(*(outcome.reached for outcome in again))
+    assert not never, f"nobody was killed at {sorted(map(kind_of, never))}"
+
+
+def test_killed_frozen_and_held_up_at_random() -> None:
+    """Every kind of process, among them several at once; waves, retries, closure with a forwarded gap."""
+    outcomes = under_fire([RandomKills(name, SEED + number, count) for number, (name, count) in enumerate(RANDOM)])
+    killed: Counter[str] = sum((outcome.kills for outcome in outcomes), Counter())
+    assert set(killed) <= set(ROLES)
+    assert sum(killed.values()) >= 0.8 * sum(count for _, count in RANDOM)
+    assert {"supervisor", "wrapper", "launcher", "runner", "client"} <= set(killed), killed
+
+
+def test_every_kind_of_process_may_be_chosen() -> None:
+    assert set(ROLES) <= set(WEIGHTS)

@@ -62,6 +62,9 @@ def check_killed_at(root: Path, moment: str, step: str) -> None:
         assert work.ran() == ["A1", "A8", "A0"], f"{moment} {step}: {work.ran()}"
         assert work.state("run-state.json")["completedWaves"] == [0], f"{moment} {step}"
         assert {event["attempt"] for event in work.events("attempt")} == {1}, f"{moment} {step}"
+        told = [(event["data"]["agentId"], event["action"]) for event in work.events("agent_run")]
+        expected = [(agent, action) for agent in ("A1", "A8", "A0") for action in ("started", "completed")]
+        assert sorted(told) == sorted(expected), f"{moment} {step}: {told}"
         assert work.events("wave_run")[-1]["action"] == "completed", f"{moment} {step}"
         for path in root.glob(".tmp/**/*.json"):
             json.loads(path.read_text())
@@ -74,6 +77,22 @@ def check_killed_at(root: Path, moment: str, step: str) -> None:
 def test_killed_at(steps: list[str], place: int, moment: str, tmp_path: Path) -> None:
     at = (place * len(steps)) // SAMPLE + (1 if moment == "after" else 0)
     check_killed_at(tmp_path, moment, steps[min(at, len(steps) - 1)])
+
+
+def test_auto_next_goes_on_with_the_wave_that_it_has_in_hand(tmp_path: Path) -> None:
+    """All agents have ended well, their gates hold, and the launcher dies before it says so."""
+    work = LaunchLab(tmp_path)
+    try:
+        crash = f"before|launcher write outcome.json 1|{tmp_path / 'died'}"
+        assert work.launch("--auto-next", env=environment(tmp_path, 1, WAVE_CRASH_AT=crash)).returncode == -9
+        done = work.launch("--auto-next", "--resume-control-state", env=environment(tmp_path, 2))
+        assert done.returncode == 0, done.stderr
+        assert work.ran() == ["A1", "A0"]
+        assert [event["action"] for event in work.events("attempt")][-1] == "completed"
+        assert work.events("wave_run")[-1]["action"] == "completed"
+        assert work.state("run-state.json")["waves"]["0"]["lastEvidence"]["supervisorRunId"] == RUN
+    finally:
+        work.close()
 
 
 @pytest.mark.skipif(not os.environ.get("WAVE_CRASH_ALL"), reason="minutes long; WAVE_CRASH_ALL=1 runs it")

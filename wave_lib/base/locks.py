@@ -14,6 +14,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from .durable_steps import looked
 from .errors import DiskError, LockHeldError
 
 if TYPE_CHECKING:
@@ -155,6 +156,12 @@ def adopt(path: str, fd: int) -> FileLock:
 
 def lock_state(path: str) -> LockState:
     """Asks without taking: works on read-only mounts, and disturbs nobody for longer than an instant."""
+    state = _ask(path)
+    looked(path)
+    return state
+
+
+def _ask(path: str) -> LockState:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):

@@ -10,7 +10,7 @@ Spec: SUP 3.4, 10.3, 16.8.
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..base import locks
 from ..base.files import write_json
@@ -28,6 +28,9 @@ from .agent_records import (
     status_is_of,
     status_record,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Found(enum.Enum):
@@ -56,6 +59,11 @@ def examine_agent(runtime_path: str) -> tuple[Found, dict[str, Any] | None]:
     started = (read_object(files.pid) or {}).get("nonce") == record.get("launchId")
     # An empty pid record was being written by the shim when it died: the executor had not been started yet.
     return (Found.DIED if started or is_terminal(record) else Found.NEVER_STARTED), record
+
+
+def executor_ran(runtime_path: str, record: Mapping[str, Any]) -> bool:
+    """Whether the executor of this record was started, also when its runner died before it could write that down."""
+    return bool(record.get("executorStartedAt")) or read_object(files_of(runtime_path).pid) is not None
 
 
 def agent_alive(runtime_path: str) -> bool:

@@ -19,6 +19,7 @@ from ..base.background import Result, in_background
 from ..base.errors import SpawnError, WaveError
 from ..base.processes import Identity, alive
 from ..base.timestamps import parse_iso
+from .agent_outcomes import executor_ran
 from .agent_records import files_of, read_object
 from .agent_sessions import (
     AgentHandle,
@@ -368,8 +369,8 @@ class AgentWait:
             return
         status = read_status(handle)
         record = read_object(handle.runtime_path)
-        if handle.child is not None and not active.running and (record or {}).get("executorStartedAt"):
-            active.running = True  # the executor was quicker than our look at the pipe
+        if handle.child is not None and not active.running and executor_ran(handle.runtime_path, record or {}):
+            active.running = True  # the executor was quicker than our look at the pipe, or its runner died
             self.hooks.on_running(handle, record or {})
         timed_out = active.timed_out or (status or {}).get("exitReason") == "timeout"
         code = failure_code(status, record, timed_out)

@@ -17,7 +17,7 @@ from ..base.files import Outcome, read_json, write_json
 from ..definition.wave_files import parse_wave_files
 from ..definition.wave_resolution import resolve_wave
 from ..definition.wave_validation import load_references, validate_wave
-from ..state import run_state
+from ..state import control_plane, run_state
 from . import run_state_reconcile
 
 if TYPE_CHECKING:
@@ -115,12 +115,27 @@ def in_range(lane: LaneRun, numbers: Collection[int], complete: Collection[int])
 def reconcile(lane: LaneRun) -> ReconcileResult:
     """Write the transitions that follow from the status files; a lane without a run state gets an empty one.
 
-    Spec: LAUNCH 4.2, CFG 17.5.
+    The wave that this very run was in when its launcher was lost is left alone: the files may show it complete while
+    its attempt is open, and `--auto-next` would then pass it by. Spec: LAUNCH 4.2, CFG 17.5, SUP 10.3.
     """
-    result = run_state_reconcile.reconcile_run_state(lane.paths, resolved_waves(lane), state_file=lane.state_file)
+    waves = [wave for wave in resolved_waves(lane) if not _in_hand(lane, wave.wave)]
+    result = run_state_reconcile.reconcile_run_state(lane.paths, waves, state_file=lane.state_file)
     if not os.path.exists(lane.state_file):
         write_json(lane.state_file, run_state.empty_run_state())
     return result
+
+
+def _in_hand(lane: LaneRun, number: int) -> bool:
+    """Whether an earlier launcher of this run opened the wave and did not get as far as its run-state entry."""
+    if lane.supervision is None or lane.journal.current.get("waveNumber") != number:
+        return False
+    run_id = lane.supervision.run_id
+    last = control_plane.read_control_plane(lane.paths, number).last_wave_run
+    if last is None or last["data"].get("supervisorRunId") != run_id or last["action"] not in ("started", "completed"):
+        return False
+    entry = run_state.entry_of(run_state.read_run_state(lane.state_file), number) or {}
+    by_us = (entry.get("lastEvidence") or {}).get("supervisorRunId") == run_id
+    return not (by_us and entry.get("currentState") == run_state.COMPLETED)
 
 
 def select(lane: LaneRun) -> bool:

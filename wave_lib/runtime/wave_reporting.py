@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import DiskError
-from ..base.files import tail
+from ..base.files import read_jsonl, tail
 from ..base.timestamps import now_iso
 from ..engines.gate_results import GATE_LABELS
 from ..projections import dashboard_activity, dashboard_state
@@ -21,6 +21,8 @@ from ..projections.orchestrator_board import append_board_entry
 from ..state import control_plane
 from ..state.agent_state import read_status_record
 from . import telemetry_step
+from .agent_outcomes import executor_ran
+from .agent_records import read_object
 
 if TYPE_CHECKING:
     from ..engines.gate_results import GateResult
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 JsonObject = dict[str, Any]
 
 FLUSH_SECONDS = 0.5
+_ENDS = ("completed", "failed", "timed_out")  # actions of `agent_run`
 
 
 # --- dashboards and the console -------------------------------------------------------------------------------------
@@ -223,20 +226,22 @@ def agent_run(ctx: WaveContext, run: AgentRun, action: str, number: int, data: J
 def agent_running(ctx: WaveContext, handle: AgentHandle, record: Mapping[str, Any]) -> None:
     """The runner reported `running`: event, dashboard, journal. Spec: LAUNCH 8.2 (11, 12)."""
     run = ctx.runs[handle.agent_id]
-    data = {
-        "sessionName": run.session_name,
-        "promptPath": ctx.paths.rel(run.prompt_path),
-        "startedAt": record.get("executorStartedAt") or record.get("startedAt"),
-    }
-    agent_run(ctx, run, "started", handle.attempt, data)
+    if (record.get("agentSession") or {}).get("resumes"):
+        _agent_started_unless_told(ctx, run, handle)
+    else:
+        _agent_started(ctx, run, handle.attempt, record)
     event(ctx, "info", "Launched via process backend", run.agent_id)
     ctx.lane.console.say(f"[wave {ctx.number}] {run.agent_id} started on {run.executor.get('id')}")
     _now_running(ctx, run, "attempt-running")
 
 
 def agent_adopted(ctx: WaveContext, handle: AgentHandle) -> None:
-    """What an earlier launcher started goes on, or has ended meanwhile: no second `started`. Spec: SUP 10.3."""
+    """What an earlier launcher started goes on, or has ended meanwhile. Spec: SUP 10.3.
+
+    A `started` event that the earlier launcher owed is written now, or, if the executor is yet to start, at the end.
+    """
     run = ctx.runs[handle.agent_id]
+    _agent_started_unless_told(ctx, run, handle)
     event(ctx, "info", "Adopted from an earlier launcher", run.agent_id)
     ctx.lane.console.say(f"[wave {ctx.number}] {run.agent_id} was adopted from an earlier launcher")
     _now_running(ctx, run, "adopting")
@@ -245,6 +250,35 @@ def agent_adopted(ctx: WaveContext, handle: AgentHandle) -> None:
 def _now_running(ctx: WaveContext, run: AgentRun, phase: str) -> None:
     agent_state(ctx, run.agent_id, "running", "Session launched")
     journal(ctx, phase, selectedAgentIds=ctx.selected, launchedAgentIds=ctx.launched_ids())
+
+
+def _agent_started(ctx: WaveContext, run: AgentRun, number: int, record: Mapping[str, Any]) -> None:
+    data = {
+        "sessionName": run.session_name,
+        "promptPath": ctx.paths.rel(run.prompt_path),
+        "startedAt": record.get("executorStartedAt") or record.get("startedAt"),
+    }
+    agent_run(ctx, run, "started", number, data)
+
+
+def _agent_started_unless_told(ctx: WaveContext, run: AgentRun, handle: AgentHandle) -> None:
+    """The `started` event of an executor that ran, once. Spec: SUP 12 (A6)."""
+    record = read_object(handle.runtime_path) or {}
+    times = (record.get("executorStartedAt"), record.get("startedAt"))
+    told = _told(ctx, run, handle.attempt, ("started",), "startedAt", times)
+    if not told and executor_ran(handle.runtime_path, record):
+        _agent_started(ctx, run, handle.attempt, record)
+
+
+def _told(
+    ctx: WaveContext, run: AgentRun, number: int, actions: Sequence[str], key: str, times: Sequence[str | None]
+) -> bool:
+    """Whether an earlier launcher wrote this `agent_run` event already; times tell apart two runs in one attempt."""
+    entity = f"wave-{ctx.number}-attempt-{number}-agent-{run.agent_id}"
+    return any(
+        record.get("entityId") == entity and record.get("action") in actions and record["data"].get(key) in times
+        for record in read_jsonl(ctx.paths.control_plane_log(ctx.number)).records
+    )
 
 
 def agent_resumed(ctx: WaveContext, handle: AgentHandle) -> None:
@@ -264,22 +298,22 @@ def agent_settled(ctx: WaveContext, end: AgentEnd) -> None:
         action, state = "timed_out", "timed_out"
     else:
         action = state = "completed" if end.status_code is None else "failed"
+    completed_at = status.get("completedAt") or (end.record or {}).get("completedAt") or now_iso()
     number = end.handle.attempt if end.handle else ctx.attempt
-    agent_run(
-        ctx,
-        run,
-        action,
-        number,
-        {
+    adopted = end.handle is not None and end.handle.adopted
+    if end.handle is not None and adopted:
+        _agent_started_unless_told(ctx, run, end.handle)
+    if not (adopted and _told(ctx, run, number, _ENDS, "completedAt", (completed_at,))):
+        data = {
             "exitCode": code,
-            "completedAt": status.get("completedAt") or now_iso(),
+            "completedAt": completed_at,
             "promptHash": status.get("promptHash") or run.prompt_hash,
             "statusCode": end.status_code,
             "detail": end.detail,
-        },
-    )
+        }
+        agent_run(ctx, run, action, number, data)
     shown = f"Exit {code}" if code is not None else str(end.status_code)
-    agent_state(ctx, run.agent_id, state, shown, exitCode=code, completedAt=status.get("completedAt") or now_iso())
+    agent_state(ctx, run.agent_id, state, shown, exitCode=code, completedAt=completed_at)
     verdict = "done" if state == "completed" else f"{state} ({end.status_code})"
     ctx.lane.console.say(f"[wave {ctx.number}] {run.agent_id} {verdict}: {run.agent.title}")
 
