@@ -50,6 +50,8 @@ def _supervise(argv: list[str], root: str) -> int:
         return 0
     if parsed.has("once") and parsed.has("until-idle"):
         raise UsageError("--once and --until-idle exclude each other")
+    if parsed.has("stop") and parsed.has("stop-agents"):
+        raise UsageError("--stop and --stop-agents exclude each other; `wave cancel` ends a run")
     lane = lane_paths(root, parsed.text("project"), parsed.text("lane"), parsed.text("adhoc-run"))
     paths = paths_of(lane)
     if parsed.has("stop"):
