@@ -158,9 +158,16 @@ def test_policy_resolves_a_record_and_its_follow_ups_with_a_record_of_its_own(la
     assert done["resolvedRecord"]["status"] == "resolved" and done["resolvedRecord"]["blocking"] is False
     policy = done["policyRecord"]
     assert (policy["id"], policy["kind"], policy["status"]) == (f"policy-{question}", "resolved-by-policy", "resolved")
-    assert policy["dependsOn"] == [question] and policy["targets"] == ["agent:A1"]
+    record = lab.record(question)
+    assert policy["dependsOn"] == [question] and policy["closureCondition"] == f"clarification:{question}"
+    assert (policy["summary"], policy["targets"]) == (record["summary"], record["targets"])
     assert lab.record(routed["id"])["status"] == "resolved"
     assert act(lab, "resolve-policy", question) == done
+
+
+def test_an_escalation_concerns_whom_the_record_concerned(lab):
+    request = lab.post("request", "A1", "--target", "agent:A2")
+    assert act(lab, "escalate", request)["targets"] == ["agent:A2"]
 
 
 def test_a_question_is_asked_answered_once_and_replaced_only_by_force(lab):

@@ -289,6 +289,7 @@ def test_phase_implementation_leaves_closure_and_docs_only_design_out():
     of = wave(agent("A1"), agent("A2"), design(), security("S1"), agent("A8"), agent("A9"), agent("A0"))
     given = facts(of)
     assert effective_selection({"resumePhase": "implementation"}, of, given.bindings) == ("A1", "A2")
+    assert effective_selection({"selectedAgentIds": ["A2", "A1"]}, of, given.bindings) == ("A2", "A1")
     assert agents_of_phase("design", of, given.bindings) == ("D1",)
     assert {phase_of_gate(gate) for gate in ("contEvalGate", "infraGate", "componentMatrixGate", "nonsense")} == {
         "cont-eval",

@@ -112,6 +112,12 @@ def test_a_missing_file_is_only_a_warning_without_authority(paths: LanePaths) ->
     assert "missing.log" in found.warnings[0]
 
 
+def test_no_word_about_a_bundle_is_null(paths: LanePaths) -> None:
+    bundle = register_bundle(paths, WAVE, REQUEST._replace(detail="", doc_delta="owned")).bundle
+    said = [part["detail"] for part in (bundle, bundle["proof"], bundle["docDelta"], *bundle["components"])]
+    assert len(said) == 4 and set(said) == {None}
+
+
 def test_levels_are_checked(paths: LanePaths) -> None:
     with pytest.raises(UsageError, match="--completion must be one of"):
         register_bundle(paths, WAVE, REQUEST._replace(completion="bogus"))

@@ -44,10 +44,10 @@ def resume_phase_of(request: Mapping[str, Any]) -> str | None:
 
 
 def effective_selection(request: Mapping[str, Any], wave: Wave, bindings: RoleBindings) -> tuple[str, ...]:
-    """Known agents that the request runs: those it names, else those of its phase; in definition order."""
-    named = set(request.get("selectedAgentIds") or ())
+    """Known agents that the request runs: those it names, in its order, else those of its phase."""
+    named = request.get("selectedAgentIds") or ()
     if named:
-        chosen: tuple[str, ...] = tuple(agent.agent_id for agent in wave.agents if agent.agent_id in named)
+        chosen = tuple(agent_id for agent_id in dict.fromkeys(named) if wave.agent(agent_id) is not None)
     else:
         phase = resume_phase_of(request)
         chosen = agents_of_phase(phase, wave, bindings) if phase else ()
@@ -65,7 +65,8 @@ def resolve_override(request: Mapping[str, Any] | None, wave: Wave, bindings: Ro
         return OverrideResolution(
             UNKNOWN_AGENTS, request, unknown_agent_ids=unknown, because=f"unknown_agents={','.join(unknown)}"
         )
-    selected = effective_selection(request, wave, bindings)
+    chosen = effective_selection(request, wave, bindings)
+    selected = tuple(agent.agent_id for agent in wave.agents if agent.agent_id in chosen)
     phase = resume_phase_of(request)
     start = phase if not named and phase in CLOSURE_PHASES else None
     if not selected and (start is None or not _stage_without_agents_counts(start)):

@@ -237,6 +237,7 @@ def _escalate(scene: _Scene, _action: str, _pending: Collection[str]) -> ActionO
         "kind": "human-escalation",
         "status": "open",
         "agentId": scene.request.by,
+        "targets": record["targets"],
         "priority": "high",
         "dependsOn": [record["id"]],
         "closureCondition": scene.condition if scene.is_clarification else "",
@@ -269,11 +270,11 @@ def _resolve_policy(scene: _Scene, _action: str, pending: Collection[str]) -> Ac
         id=policy_id,
         kind="resolved-by-policy",
         agentId=scene.request.by,
-        targets=[] if record["agentId"] in NON_AGENT_AUTHORS else [f"agent:{record['agentId']}"],
+        targets=record["targets"],
         dependsOn=[record["id"], *record["dependsOn"]],
-        closureCondition=record["closureCondition"],
+        closureCondition=scene.condition if scene.is_clarification else record["closureCondition"],
         artifactRefs=record["artifactRefs"],
-        summary=f"Resolved by policy: {record['summary']}",
+        summary=record["summary"],
         detail=scene.request.detail or record["detail"],
     )
     return scene.done(policy_id=policy_id)

@@ -73,10 +73,11 @@ def build_bundle(root: str, agent: Agent, request: BundleRequest, *, now: str) -
     components = _components(agent, request)
     contract = agent.exit_contract
     given = {name: getattr(request, name) for name in _LEVELS}
+    detail = request.detail or None
     proof = None
     if request.authoritative or any(given.values()):
         required = {name: getattr(contract, name) if contract else None for name in _LEVELS}
-        proof = {"state": "met", **{name: given[name] or required[name] for name in _LEVELS}, "detail": request.detail}
+        proof = {"state": "met", **{name: given[name] or required[name] for name in _LEVELS}, "detail": detail}
     bundle = {
         "proofBundleId": _bundle_id(request.agent_id, now),
         "agentId": request.agent_id,
@@ -84,11 +85,11 @@ def build_bundle(root: str, agent: Agent, request: BundleRequest, *, now: str) -
         "authoritative": request.authoritative,
         "recordedAt": now,
         "recordedBy": request.operator,
-        "detail": request.detail,
+        "detail": detail,
         "summary": "",
         "satisfyOwnedComponents": request.satisfy_owned_components,
         "proof": proof,
-        "docDelta": {"state": request.doc_delta, "detail": request.detail} if request.doc_delta else None,
+        "docDelta": {"state": request.doc_delta, "detail": detail} if request.doc_delta else None,
         "components": components,
         "artifacts": artifacts,
         "scope": "wave",
@@ -164,7 +165,7 @@ def _components(agent: Agent, request: BundleRequest) -> list[JsonObject]:
             "componentId": component_id,
             "level": level or agent.component_targets.get(component_id),
             "state": "met",
-            "detail": request.detail,
+            "detail": request.detail or None,
         }
         for component_id, level in levels.items()
     ]
