@@ -12,6 +12,7 @@ from wave_lib.base.errors import ExitCode, UsageError, WaveError, WaveParseError
         (WaveError("broken"), "broken"),
         (WaveError("broken", "a.json:3"), "a.json:3: broken"),
         (WaveError("broken\nbadly", "a.json", "run wave doctor"), "a.json: broken badly; run wave doctor"),
+        (WaveError("Nothing found.", remedy="look elsewhere"), "Nothing found. Look elsewhere"),
         (WaveParseError("no title", "wave-1.md", 7), "wave-1.md:7: no title"),
     ],
 )

@@ -75,7 +75,9 @@ class WaveError(Exception):
 
     def __str__(self) -> str:
         line = f"{self.where}: {self.what}" if self.where else self.what
-        return " ".join((f"{line}; {self.remedy}" if self.remedy else line).splitlines())
+        if self.remedy:  # some texts are fixed whole sentences, those of the supervisor's clients
+            line += f" {self.remedy[0].upper()}{self.remedy[1:]}" if line.endswith(".") else f"; {self.remedy}"
+        return " ".join(line.splitlines())
 
 
 class UsageError(WaveError):
