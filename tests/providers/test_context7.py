@@ -172,6 +172,11 @@ def test_what_answered_is_used_and_what_failed_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
+def test_control_characters_do_not_reach_the_prompt(tmp_path: Path) -> None:
+    result, _ = fetched(tmp_path, Reply(body=b"one\x00\x1b[2J\r\ntwo\tthree\xff"))
+    assert result.prompt_text.endswith("one[2J\ntwo\tthree\ufffd")
+
+
 def test_an_empty_answer(tmp_path: Path) -> None:
     result, _ = fetched(tmp_path, Reply(body=b"  \n"))
     assert (result.mode, result.prompt_text) == ("empty", "")

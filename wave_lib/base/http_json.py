@@ -197,6 +197,13 @@ def send_json(call: Call, budget: Budget = UNLIMITED, sleep: Callable[[float], o
     return json_of(call.what, send(call, budget, sleep))
 
 
+def text_of(what: str, answer: Answer) -> str:
+    """The text of an answer that may be anything but a page for browsers, such as one to sign in. Raises HttpError."""
+    if answer.headers.get("content-type", "").split(";")[0].strip().lower() in ("text/html", "application/xhtml+xml"):
+        raise HttpError(f"{what} failed ({answer.status}): the answer is a web page", MALFORMED, answer.status)
+    return answer.text
+
+
 def json_of(what: str, answer: Answer) -> Any:
     """The JSON value of an answer. Raises HttpError."""
     try:
@@ -325,6 +332,7 @@ def _exchange(call: Call, seconds: float, exchange: _Exchange) -> Answer:
     with _opener(call.url, exchange).open(request, timeout=seconds) as response:
         limit = call.max_bytes if response.status < 300 else MAX_ERROR_BODY
         headers = {name.lower(): value for name, value in response.headers.items()}
+        _check_head(call.what, response.headers, headers)
         body = _read(response, limit, end, call.what)
         if len(body) > limit:
             if response.status < 300:
@@ -348,6 +356,14 @@ def _read(response: Any, limit: int, end: float, what: str) -> bytes:
         pieces.append(piece)
         size += len(piece)
     return b"".join(pieces)
+
+
+def _check_head(what: str, message: Any, headers: Mapping[str, str]) -> None:
+    """A head that is cut off parses as a shorter one; compression was not asked for and is not undone here."""
+    if message.defects:
+        raise HttpError(f"{what} failed: the head of the answer is malformed", TRANSPORT)
+    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise HttpError(f"{what} failed: the answer is compressed, which nobody asked for", MALFORMED)
 
 
 def _check_complete(what: str, headers: Mapping[str, str], body: bytes) -> None:

@@ -8,6 +8,7 @@ When killed: an entry is whole or not there.
 from __future__ import annotations
 
 import os
+import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
@@ -34,6 +35,7 @@ REQUEST_SECONDS = 10.0
 PREFETCH_SECONDS = 45.0
 MAX_TEXT = 1024 * 1024
 TRUNCATED = "[Context7 output truncated to fit prompt budget]"
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # no prompt, argument or terminal wants them
 ATTACHED_MODES = ("fetched", "fetched-broker", "cached")
 
 
@@ -350,7 +352,7 @@ def _library_snippet(route: Route, library: JsonObject, query: str, budget: Budg
     focus = compact(". Focus: ".join(part for part in (query, hint) if part), 320) or label
     parameters = urlencode({"libraryId": library_id, "query": focus, "type": "txt"})
     answer = _ask(route, f"{route.context_url}?{parameters}", "text/plain, application/json", budget)
-    return Snippet(label, library_id, focus, answer.strip())
+    return Snippet(label, library_id, focus, _CONTROL.sub("", answer).strip())
 
 
 def _found_id(route: Route, name: str, query: str, budget: Budget) -> str:
@@ -387,12 +389,12 @@ def _ask(route: Route, url: str, accept: str, budget: Budget) -> str:
 
 
 def _ready_answer(call: Call, budget: Budget) -> str:
-    from ..base.http_json import STATUS, HttpError, send
+    from ..base.http_json import STATUS, HttpError, send, text_of
 
     for tries in range(call.retries.attempts):
         answer = send(call, budget)
         if answer.status != 202:
-            return answer.text
+            return text_of(call.what, answer)
         delay = call.retries.base_delay * 2**tries
         if tries + 1 == call.retries.attempts or delay >= budget.left():
             break

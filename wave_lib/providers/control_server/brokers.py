@@ -11,13 +11,13 @@ from ...base.http_json import (
     STATUS,
     TIMEOUT,
     TOO_LARGE,
-    Answer,
     Budget,
     Call,
     HttpError,
     Retries,
     send,
     send_json,
+    text_of,
 )  # fmt: skip
 from ...base.timestamps import now_iso
 from ...engines import corridor_policy as policy
@@ -61,12 +61,13 @@ def context7_search(request: Request) -> Response:
 def context7_context(request: Request) -> Response:
     """`GET /providers/context7/context`: the upstream text."""
     try:
-        answer: Answer = send(_context7_call(request, "context", _CONTEXT, "text/plain, application/json"))
+        answer = send(_context7_call(request, "context", _CONTEXT, "text/plain, application/json"))
+        text = text_of("Context7 request", answer)
     except HttpError as error:
         raise upstream_error(error) from None
     if answer.status == 202:
         raise ApiError("upstream-unavailable", "The documentation is not ready.", {"Retry-After": "5"})
-    return Response(raw=answer.text.encode("utf-8"), content_type="text/plain; charset=utf-8")
+    return Response(raw=text.encode("utf-8"), content_type="text/plain; charset=utf-8")
 
 
 def _context7_call(request: Request, path: str, names: tuple[str, ...], accept: str) -> Call:
