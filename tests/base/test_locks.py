@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -195,15 +196,23 @@ def test_owner_records_half_written_or_unknown_hold(tmp_path: Path) -> None:
     path = str(tmp_path / "x.lock")
     record = Path(path + ".owner-3")
     record.write_text('[{"pid"')
-    assert owner_files.held(path) and owner_files.take(path) is None
+    assert owner_files.held(path, 300) and owner_files.take(path, 300) is None
     os.utime(record, (1, 1))
-    assert not owner_files.held(path)
+    assert not owner_files.held(path, 300)
     foreign = {**identity_of(os.getpid()).to_json(), "hostId": "elsewhere"}
     record.write_text(json.dumps([foreign]))
-    assert owner_files.held(path)
+    assert owner_files.held(path, 300)
+    now = time.time()
+    for age, holds in ((299, True), (301, False), (-50, True), (-61, False)):
+        os.utime(record, (now - age, now - age))
+        assert owner_files.held(path, 300) is holds, age
+    keeper = Path(f"{record}+7")  # a child of it that is heard of
+    keeper.write_text(json.dumps([foreign]))
+    assert owner_files.held(path, 300)
+    keeper.write_text("[]")
     record.write_text(json.dumps([{**foreign, "hostId": None, "bootId": "before"}]))
-    owner = owner_files.take(path)
-    assert owner is not None and owner.path.endswith("-4") and not record.exists()
+    owner = owner_files.take(path, 300)
+    assert owner is not None and owner.path.endswith("-4") and not record.exists() and not keeper.exists()
 
 
 # --- the lease

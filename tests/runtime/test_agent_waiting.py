@@ -14,8 +14,10 @@ from agent_lab import Lab, load
 
 from wave_lib.base.errors import SpawnError, WaveError
 from wave_lib.base.event_loop import EventLoop
+from wave_lib.base.timestamps import iso_of
+from wave_lib.runtime.agent_records import seconds_left
 from wave_lib.runtime.agent_sessions import AgentHandle, start_agent, terminate_agent_tree
-from wave_lib.runtime.agent_waiting import AgentEnd, AgentWait, Fetch, WaitHooks, failure_code
+from wave_lib.runtime.agent_waiting import AgentEnd, AgentWait, Fetch, WaitHooks, _Active, failure_code
 
 
 @pytest.fixture
@@ -181,3 +183,20 @@ def test_a_stop_waits_for_no_fetch(lab: Lab, loop: EventLoop) -> None:
     result = wait.run()
     gate.set()
     assert result.ends == () and then == []
+
+
+@pytest.mark.parametrize("hours", [-1, 5])
+def test_a_clock_that_was_set_moves_no_deadline(lab: Lab, loop: EventLoop, hours: int) -> None:
+    """The launcher that adopts an agent reckons by the clock that nobody can set. SUP 3.5, 13."""
+    handle = lab.start("sleep 60", timeout_seconds=50.0)
+    record = lab.running(handle)
+    record["deadlineAt"] = iso_of(time.time() + 50 - hours * 3600)  # as it would read after the step
+    wait = AgentWait(loop)
+    wait._watch_deadline(active := _Active(handle), record)
+    assert active.deadline is not None
+    assert 40 < active.deadline.when - time.monotonic() < 60
+    record["runnerIdentity"]["bootId"] = "another boot"  # then only the wall clock is left
+    assert abs((seconds_left(record) or 0) - (50 - hours * 3600)) < 30
+    assert terminate_agent_tree(handle.runtime_path, "cancelled", 1.0).gone
+    assert handle.child is not None
+    handle.child.wait()

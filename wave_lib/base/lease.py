@@ -44,6 +44,7 @@ class Lease:
         self.record["heartbeatAt"] = now_iso()
         self.record["leaseExpiresAt"] = iso_of(time.time() + self.seconds)
         _write(self.lock.fd, self.record)
+        self.lock.beat()
         self.last_beat = time.monotonic()
 
     def ours(self) -> bool:

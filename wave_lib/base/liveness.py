@@ -9,8 +9,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from .locks import LockState, lock_state
-from .process_identity import Alive, boot_id, check, this_host
+from .locks import LockState, held_by_record, lock_state
+from .process_identity import Alive, boot_id, check, is_foreign
 
 if TYPE_CHECKING:
     from .process_identity import Identity
@@ -41,7 +41,7 @@ def liveness(
     counts as dead; None means never.
     """
     state = lock_state(lock_path)
-    if state is LockState.HELD:
+    if state is LockState.HELD or (state is LockState.UNSUPPORTED and held_by_record(lock_path)):
         return Liveness(Alive.ALIVE, "lock")
     same_boot = identity is not None and identity.boot_id is not None and identity.boot_id == boot_id()
     if state is LockState.FREE and (same_boot or on_local_file_system(lock_path)):
@@ -52,7 +52,7 @@ def liveness(
     if heartbeat_age is not None and -60.0 <= heartbeat_age < 3 * heartbeat_seconds:
         return Liveness(Alive.ALIVE, "heartbeat")
     silent = heartbeat_age is not None and foreign_grace_seconds is not None and heartbeat_age >= foreign_grace_seconds
-    if silent and lease_expired and identity is not None and _is_foreign(identity):
+    if silent and lease_expired and identity is not None and is_foreign(identity):
         return Liveness(Alive.DEAD, "foreign-grace")
     return Liveness(Alive.UNKNOWN, "none")
 
@@ -101,9 +101,3 @@ def _mac_file_system(path: str) -> str:
         if (place == "/" or path == place or path.startswith(place + "/")) and len(place) > best_length:
             best, best_length = options.split(",")[0].rstrip(")"), len(place)
     return best
-
-
-def _is_foreign(identity: Identity) -> bool:
-    host = this_host()
-    other_host = identity.host_id is not None and identity.host_id != host.host_id
-    return other_host or (identity.pid_namespace is not None and identity.pid_namespace != host.pid_namespace)

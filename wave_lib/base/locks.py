@@ -25,6 +25,7 @@ _BUSY = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
 _PROBE_PATIENCE_SECONDS = 2.0
 _CROWD_PATIENCE_SECONDS = 60.0
 _warned = False
+_foreign_grace = 300.0
 
 
 class LockState(enum.Enum):
@@ -58,6 +59,16 @@ class FileLock:
         """Tells that the child `pid` inherited the lock. Needed where there is no flock; the kernel knows otherwise."""
         if self._owner is not None:
             self._owner.add(pid)
+
+    def beat(self) -> None:
+        """Says that the holder lives, to those who cannot see its processes. Nothing to do where there is flock."""
+        if self._owner is not None:
+            self._owner.beat()
+
+    @property
+    def by_kernel(self) -> bool:
+        """Whether the kernel keeps the lock, and so knows everybody who inherited it."""
+        return self._owner is None
 
     def write(self, content: bytes) -> None:
         """Replaces the content of the locked file in place: a record of the holder, for people and probes to read."""
@@ -151,6 +162,13 @@ def _wait_in_line(path: str, deadline: float | None) -> FileLock | None:
 def adopt(path: str, fd: int) -> FileLock:
     """The lock behind a descriptor that the parent passed on; our own children inherit it only if listed."""
     os.set_inheritable(fd, False)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ours already; this only tells whether the kernel knows of it
+    except OSError as error:
+        if error.errno in UNSUPPORTED:
+            from . import owner_files
+
+            return FileLock(path, fd, owner_files.adopt(path))
     return FileLock(path, fd)
 
 
@@ -184,11 +202,20 @@ def _ask(path: str) -> LockState:
 def held(path: str) -> bool:
     """Whether somebody holds the lock; asks the owner records where there is no flock."""
     state = lock_state(path)
-    if state is LockState.UNSUPPORTED:
-        from . import owner_files
+    return state is LockState.HELD or (state is LockState.UNSUPPORTED and held_by_record(path))
 
-        return owner_files.held(path)
-    return state is LockState.HELD
+
+def held_by_record(path: str) -> bool:
+    """`held` where there is no flock."""
+    from . import owner_files
+
+    return owner_files.held(path, _foreign_grace)
+
+
+def trust_strangers(seconds: float) -> None:
+    """How long silent holders of other hosts and pid namespaces count as alive where there is no flock. SUP 3.4, 5."""
+    global _foreign_grace
+    _foreign_grace = seconds
 
 
 class locked:  # noqa: N801 - used like a function; a generator would make every client load contextlib
@@ -258,7 +285,7 @@ def _take_without_flock(path: str, fd: int) -> FileLock | None:
     if not _warned:
         _warned = True
         os.write(2, f"[wave] warning: {path}: this file system knows no locks; using owner records instead\n".encode())
-    owner = owner_files.take(path)
+    owner = owner_files.take(path, _foreign_grace)
     return None if owner is None else FileLock(path, fd, owner)
 
 

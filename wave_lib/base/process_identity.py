@@ -121,6 +121,13 @@ def check(identity: Identity) -> Alive:
     return Alive.ALIVE if start_time == identity.start_time else Alive.DEAD
 
 
+def is_foreign(identity: Identity) -> bool:
+    """Whether the process is one of another host or pid namespace, where its pid means nothing here. Spec: SUP 3.2."""
+    host = this_host()
+    other_host = identity.host_id is not None and identity.host_id != host.host_id
+    return other_host or (identity.pid_namespace is not None and identity.pid_namespace != host.pid_namespace)
+
+
 def alive(identity: Identity | None) -> bool:
     """True only when the very process that was recorded is known to live."""
     return identity is not None and check(identity) is Alive.ALIVE

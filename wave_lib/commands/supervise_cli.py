@@ -61,6 +61,7 @@ def _supervise(argv: list[str], root: str) -> int:
 
 def _own(lane: LanePaths, paths: SupervisorPaths, parsed: Parsed) -> int:
     from ..base.durable_steps import set_step_role
+    from ..base.locks import trust_strangers
     from ..runtime.supervisor import Supervisor
     from ..runtime.supervisor_client import prepare_root
     from ..runtime.supervisor_lease import acquire
@@ -71,6 +72,7 @@ def _own(lane: LanePaths, paths: SupervisorPaths, parsed: Parsed) -> int:
     auto = parsed.has("auto-started")
     log = SupervisorLog(paths.log, echo=not auto and not parsed.has("json"))
     config = lane.profile.supervisor
+    trust_strangers(float(config["foreignHostGraceSeconds"]))
     facts = {"project": lane.project_id, "lane": lane.lane, "adhocRunId": lane.run_id, "autoStarted": auto}
     takeover = bool(config["takeover"]) and not parsed.has("no-takeover")
     held = acquire(paths, {**facts, "version": _version()}, float(config["leaseSeconds"]), takeover, log.say)

@@ -85,6 +85,8 @@ def finalise_lost_agent(runtime_path: str, mark_lost: bool = True) -> dict[str, 
         record = read_object(files.runtime)
         if record is None or locks.held(files.runner_lock):
             return None
+        if not tree.by_kernel and _recorded_processes_live(record):
+            return None  # where there is no flock, an executor may live without the lock
         status = _status_of(record)
         if status is not None:
             if not is_terminal(record):
@@ -148,5 +150,9 @@ def _alive(files: AgentFiles, record: dict[str, Any]) -> bool:
         return True
     if locks.lock_state(files.tree_lock) is locks.LockState.FREE:
         return False
+    return _recorded_processes_live(record)
+
+
+def _recorded_processes_live(record: dict[str, Any]) -> bool:
     identities = [Identity.from_json(record.get(key)) for key in ("runnerIdentity", "executorIdentity")]
     return any(alive(identity) for identity in identities)

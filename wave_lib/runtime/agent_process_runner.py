@@ -23,7 +23,7 @@ from ..base.errors import DiskError, SpawnError, StateError, UsageError, WaveErr
 from ..base.event_loop import EventLoop, Timer
 from ..base.files import append_text, load_json, mask_in_log, open_log, remove, write_json
 from ..base.processes import group_alive, identity_of, processes_marked, spawn_on, spawn_once
-from ..base.timestamps import iso_of, now_iso, parse_iso
+from ..base.timestamps import iso_of, now_iso
 from . import agent_output
 from .agent_records import (
     CODE_SIGINT,
@@ -34,8 +34,10 @@ from .agent_records import (
     SHIM,
     Ending,
     ending_of_code,
+    exit_record_of,
     files_of,
     read_object,
+    seconds_left,
     status_record,
 )
 
@@ -85,7 +87,10 @@ class AgentRunner:
         self.loop = loop
         self.files = files_of(payload["runtimePath"])
         self.record = read_object(self.files.runtime) or {}
+        left = seconds_left(self.record)  # of an agent whose session goes on; before the record says that we serve it
+        self.ends_at = None if left is None else time.monotonic() + left
         self.kept_fds: list[int] = []
+        self.tree: locks.FileLock | None = None
         self.agent_slot: locks.FileLock | None = None
         self.launch_slot: locks.FileLock | None = None
         self.ready_fd: int = payload.get("readyFd") or -1
@@ -121,7 +126,7 @@ class AgentRunner:
         """Make inherited descriptors ours alone, and read the leased values to the end of their pipe."""
         tree, lease = self.payload.get("treeLockFd"), self.payload.get("leasePipeFd")
         if tree is not None:
-            os.set_inheritable(tree, False)
+            self.tree = locks.adopt(self.files.tree_lock, tree)
             self.kept_fds.append(tree)
         if self.ready_fd >= 0:
             os.set_inheritable(self.ready_fd, False)
@@ -259,6 +264,9 @@ class AgentRunner:
 
     def _started(self, child: subprocess.Popen[bytes]) -> None:
         self.child = child
+        for kept in (self.tree, self.agent_slot):
+            if kept is not None:
+                kept.shared_with(child.pid)
         now = time.time()
         first = not self.record.get("executorStartedAt")
         self.record.update(
@@ -272,8 +280,10 @@ class AgentRunner:
             self.record["executorStartedAt"] = iso_of(now)
             self.record["deadlineAt"] = iso_of(now + float(self.payload.get("timeoutSeconds") or 14400))
         if self.tries == 1:
-            ends_at = parse_iso(self.record.get("deadlineAt")) or now
-            self.loop.call_later(max(ends_at - now, 0.0), self._deadline)
+            if self.ends_at is None or first:
+                self.ends_at = time.monotonic() + float(self.payload.get("timeoutSeconds") or 14400)
+            self.record["deadlineMonotonic"] = self.ends_at
+            self.loop.call_at(self.ends_at, self._deadline)
         self.loop.watch_process(child.pid, self._ended)
         self._write_record()
         self._report_running()
@@ -335,6 +345,9 @@ class AgentRunner:
         if self.done:
             return
         self.record.update(lastHeartbeatAt=now_iso(), heartbeatSeq=int(self.record.get("heartbeatSeq") or 0) + 1)
+        for lock in (self.tree, self.runner_lock, self.agent_slot):
+            if lock is not None:
+                lock.beat()
         try:
             write_json(self.files.runtime, self.record, durable=False)
         except DiskError:
@@ -355,7 +368,7 @@ class AgentRunner:
     def _stop(self, ending: Ending) -> None:
         if self.stop is not None or self.done:
             return
-        if self.retry_timer is None and self.child is not None and self.child.poll() is not None:
+        if self.retry_timer is None and self._ended_by_itself():
             self._ended()  # it was over before we were told, and only this has not been heard yet
             if self.done:
                 return
@@ -365,6 +378,16 @@ class AgentRunner:
             self._finish(ending)
         elif self.child is not None:
             self._signal_group()
+
+    def _ended_by_itself(self) -> bool:
+        """Whether the executor is over: its exit code is on record, and the shim is on its way out."""
+        if self.child is None:
+            return False
+        if self.child.poll() is None and exit_record_of(self.record, self.files.exit) is not None:
+            until = time.monotonic() + 1.0
+            while self.child.poll() is None and time.monotonic() < until:
+                time.sleep(0.005)
+        return self.child.poll() is not None
 
     def _signal_group(self) -> None:
         """TERM, CONT for the frozen, and KILL after the grace."""

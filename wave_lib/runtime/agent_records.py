@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import Any, NamedTuple
 
 from ..base.files import Outcome, read_json
-from ..base.timestamps import iso_of
+from ..base.process_identity import boot_id
+from ..base.timestamps import iso_of, parse_iso
 
 TERMINAL = frozenset({"completed", "failed", "terminated"})
 """Dispositions after which the runner writes nothing more."""
@@ -144,6 +146,19 @@ def exit_record_of(record: dict[str, Any], path: str) -> dict[str, Any] | None:
         and found.get("tryIndex") == record.get("tryIndex")
     )
     return found if same else None
+
+
+def seconds_left(record: dict[str, Any]) -> float | None:
+    """Seconds until the deadline of an agent, None when it has none yet; negative when it is over.
+
+    Within one boot by the monotonic clock, which all processes share, so that setting the clock moves no deadline.
+    Spec: SUP 3.5.
+    """
+    at, boot = record.get("deadlineMonotonic"), (record.get("runnerIdentity") or {}).get("bootId")
+    if isinstance(at, (int, float)) and boot is not None and boot == boot_id():
+        return at - time.monotonic()
+    ends_at = parse_iso(record.get("deadlineAt"))
+    return None if ends_at is None else ends_at - time.time()
 
 
 def file_time(path: str) -> float | None:

@@ -213,6 +213,7 @@ def _first_record(request: AgentStart) -> dict[str, Any]:
         "startedAt": now,
         "executorStartedAt": None,
         "deadlineAt": None,
+        "deadlineMonotonic": None,
         "timeoutSeconds": request.timeout_seconds,
         "lastHeartbeatAt": now,
         "heartbeatSeq": 0,

@@ -18,9 +18,8 @@ from ..base import locks
 from ..base.background import Result, in_background
 from ..base.errors import SpawnError, WaveError
 from ..base.processes import Identity, alive
-from ..base.timestamps import parse_iso
 from .agent_outcomes import executor_ran
-from .agent_records import files_of, read_object
+from .agent_records import files_of, read_object, seconds_left
 from .agent_sessions import (
     AgentHandle,
     agent_alive,
@@ -276,10 +275,10 @@ class AgentWait:
         self.hooks.on_progress(self.pending())
 
     def _watch_deadline(self, active: _Active, record: dict[str, Any]) -> None:
-        ends_at = parse_iso(record.get("deadlineAt"))
-        if ends_at is not None and active.deadline is None:
+        left = seconds_left(record)
+        if left is not None and active.deadline is None:
             grace = active.handle.request.grace_seconds if active.handle.request else self.grace_seconds
-            seconds = max(ends_at - time.time(), 0.0) + grace + BACKSTOP_SECONDS
+            seconds = max(left, 0.0) + grace + BACKSTOP_SECONDS
             active.deadline = self.loop.call_later(seconds, lambda: self._overdue(active))
 
     def _overdue(self, active: _Active) -> None:

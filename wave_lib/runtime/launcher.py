@@ -17,6 +17,7 @@ from ..base.durable_steps import set_step_role
 from ..base.errors import ExitCode, UsageError, WaveError
 from ..base.event_loop import EventLoop
 from ..base.files import ensure_dir, write_json
+from ..base.locks import trust_strangers
 from ..base.timestamps import now_iso
 from ..definition.config import load_wave_config
 from ..definition.lane_paths import build_lane_paths
@@ -48,13 +49,13 @@ def launch(options: LauncherOptions, root: str) -> int:
     if options.reconcile_status:
         from .reconcile_only import reconcile_only
 
-
         return reconcile_only(lane)
     first_run.notice(lane, config)
     lock = _take_lock(lane)
     with lane.loop:
         try:
             _listen_to_signals(lane)
+            lock.keep(lane.loop)
             _prepare_tree(lane)
             code = _run(lane)
         except Interrupted as interrupt:
@@ -76,6 +77,7 @@ def open_lane(config: WaveConfig, options: LauncherOptions, console: Console) ->
     paths = build_lane_paths(config, options.lane, options.project, options.adhoc_run, options.run_variant)
     for warning in paths.warnings:
         console.warn(f"[wave:config] warning: {warning}")
+    trust_strangers(float(paths.profile.supervisor["foreignHostGraceSeconds"]))
     supervision = supervision_from(os.environ)
     lane = LaneRun(paths, options, console, EventLoop(), supervision)
     lane.live_paths = build_lane_paths(config, options.lane, options.project, options.adhoc_run)

@@ -120,6 +120,7 @@ class _Wrapper:
     def _beat(self) -> None:
         self.process["heartbeatAt"] = now_iso()
         self.process["heartbeatSeq"] += 1
+        self.lock.beat()
         self._write_process()
         self.loop.call_later(self.beat_seconds, self._beat)
 

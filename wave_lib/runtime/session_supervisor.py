@@ -27,9 +27,11 @@ from . import agent_sessions
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from ..base.event_loop import EventLoop
     from ..definition.lane_paths import LanePaths
     from .wave_context import Supervision
 
+_BEAT_SECONDS = 10.0
 TERMINAL = ("completed", "failed", "terminated")
 """Terminal values of `terminalDisposition`. Spec: SUP 16.7."""
 
@@ -47,6 +49,12 @@ class LauncherLock:
     def __init__(self, lock: FileLock, path: str) -> None:
         self.path = path
         self._lock = lock
+
+    def keep(self, loop: EventLoop) -> None:
+        """Say from time to time that the holder lives, for file systems without flock."""
+        if not self._lock.by_kernel:
+            self._lock.beat()
+            loop.call_later(_BEAT_SECONDS, lambda: self.keep(loop))
 
     def release(self) -> None:
         """Empty the content to `{}` and let go; the file stays. Spec: LAUNCH 3.3."""
