@@ -120,6 +120,9 @@ class Killer(threading.Thread):
 
     def _kill(self, kind: str) -> None:
         found = processes(self.mark)
+        roles = {one.pid: one.role for one in found}
+        # A child that has yet to become another program looks like its parent; whose it will be is not known.
+        found = [one for one in found if one.role == "executor" or roles.get(one.parent) != one.role]
         victims = [one for one in found if one.role in _CROWDS.get(kind, (kind,))]
         if kind == "agent" and victims:
             chosen = self.dice.choice(victims).attempt

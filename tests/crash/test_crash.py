@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,12 @@ def test_the_undisturbed_run_takes_the_steps_of_every_process(kinds: dict[str, l
         "runner write wave-*-*-a*.status",
         "runner write A*.runtime.json",
     } <= kinds.keys()
+
+
+def test_every_durable_step_is_described(kinds: dict[str, list[str]]) -> None:
+    page = (Path(__file__).resolve().parent.parent.parent / "docs/reliability.md").read_text(encoding="utf-8")
+    unnamed = [kind for kind in kinds if f"`{kind}`" not in page]
+    assert not unnamed, f"docs/reliability.md says nothing about {unnamed}"
 
 
 def test_killed_before_and_after_every_kind_of_durable_step(kinds: dict[str, list[str]]) -> None:

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 import pytest
-from launch_lab import LaunchLab
+from launch_lab import GAP, READY, LaunchLab
 
 RUN = "run-1-abcdef01"
 SAMPLE = 10
@@ -91,6 +91,25 @@ def test_auto_next_goes_on_with_the_wave_that_it_has_in_hand(tmp_path: Path) -> 
         assert [event["action"] for event in work.events("attempt")][-1] == "completed"
         assert work.events("wave_run")[-1]["action"] == "completed"
         assert work.state("run-state.json")["waves"]["0"]["lastEvidence"]["supervisorRunId"] == RUN
+    finally:
+        work.close()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_retry_is_planned_before_its_attempt_fails(tmp_path: Path, moment: str) -> None:
+    """A launcher lost in between neither runs a clean reviewer again nor forgets what is to be repaired."""
+    work = LaunchLab(tmp_path, stewards=("A7", "A8"))
+    try:
+        report = "mkdir -p docs/reports; echo done > docs/reports/A8-integration.md\n"
+        work.script("A8", f"{report}mkdir agents/gap 2>/dev/null && echo '{GAP}'\n" + work.echo(READY))
+        crash = f"{moment}|launcher write relaunch-plan-wave-0.json 1|{tmp_path / 'died'}"
+        assert work.launch(env=environment(tmp_path, 1, WAVE_CRASH_AT=crash)).returncode == -9
+        done = work.launch("--resume-control-state", env=environment(tmp_path, 2))
+        assert done.returncode == 0, done.stderr
+        assert work.ran() == ["A1", "A7", "A8", "A0", "A8", "A0"]
+        log = tmp_path / ".tmp/main-wave-launcher/coordination/wave-0.jsonl"
+        states = {record["id"]: record["status"] for record in map(json.loads, log.read_text().splitlines())}
+        assert states["repair-wave-0-attempt-2-A8"] == "resolved"
     finally:
         work.close()
 

@@ -79,10 +79,13 @@ def decide(ctx: WaveContext, plan: PassPlan, result: PassResult) -> Step:
     siblings = _sibling_continuation(ctx, retry, failures)
     if siblings:
         return _continue_with_siblings(ctx, siblings, facts)
-    if ctx.attempt_open:
-        report.attempt(ctx, "failed", detail=_codes(failures))
-    if ctx.ordinal < ctx.lane.options.max_attempts:
+    if ctx.ordinal < ctx.lane.options.max_attempts and retry.launches:
         return _retry(ctx, retry, facts, result)
+    _fail_attempt(ctx, result)
+    if ctx.ordinal < ctx.lane.options.max_attempts:
+        _say_failed(ctx, result)
+        _settle_override(ctx, retry)
+        return _retry_blocked(ctx, retry, result)
     if retry_engine.all_recoverable(failures) and retry.barrier is None:
         return _queue_recovery(ctx, retry, facts, result)
     return wave_closing.fail_wave(ctx, result)
@@ -147,15 +150,11 @@ def _adjudication_pending(ctx: WaveContext, failures: list[JsonObject], result: 
 
 
 def _retry(ctx: WaveContext, retry: RetryPlan, facts: RetryFacts, result: PassResult) -> Step:
-    """Another pass within the budget, unless something forbids it. Spec: LAUNCH 7.7 rule 3."""
-    failed = sorted({str(failure["agentId"]) for failure in result.failures if failure.get("agentId")})
-    ctx.lane.console.warn(
-        f"[retry] Wave {ctx.number} had failures for agents: {', '.join(failed) or 'none'}."
-        " Evaluating safe relaunch targets."
-    )
-    _settle_override(ctx, retry)
-    if not retry.launches:
-        return _retry_blocked(ctx, retry, result)
+    """Another pass within the budget. Spec: LAUNCH 7.7 rule 3.
+
+    The attempt fails last: should the launcher die before, it is judged again; after, the plan for the next is there.
+    """
+    failed = _say_failed(ctx, result)
     report.board(
         ctx.lane,
         "wave_retry",
@@ -165,6 +164,8 @@ def _retry(ctx: WaveContext, retry: RetryPlan, facts: RetryFacts, result: PassRe
         f"timed_out={'yes' if result.timed_out else 'no'}",
     )
     queue_pass(ctx, retry, facts)
+    _settle_override(ctx, retry)
+    _fail_attempt(ctx, result)
     ctx.ordinal += 1
     report.set_status(ctx, "retrying")
     # The journal names the attempt that comes next. Spec: LAUNCH 14.
@@ -178,6 +179,20 @@ def _retry(ctx: WaveContext, retry: RetryPlan, facts: RetryFacts, result: PassRe
         **resume_point(facts),
     )
     return PassPlan(retry.selected_agent_ids, retry.source, retry.start_phase)
+
+
+def _say_failed(ctx: WaveContext, result: PassResult) -> list[str]:
+    failed = sorted({str(failure["agentId"]) for failure in result.failures if failure.get("agentId")})
+    ctx.lane.console.warn(
+        f"[retry] Wave {ctx.number} had failures for agents: {', '.join(failed) or 'none'}."
+        " Evaluating safe relaunch targets."
+    )
+    return failed
+
+
+def _fail_attempt(ctx: WaveContext, result: PassResult) -> None:
+    if ctx.attempt_open:
+        report.attempt(ctx, "failed", detail=_codes(result.failures))
 
 
 def _settle_override(ctx: WaveContext, retry: RetryPlan) -> None:
