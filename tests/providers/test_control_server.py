@@ -307,6 +307,32 @@ def test_overview_and_benchmarks(fresh: ControlLab) -> None:
     assert fresh.ask("/benchmark?benchmarkRunId=none").code == "benchmark-not-found"
 
 
+ODD = (None, 5, "x", [], {}, True, 1.5, "\ud83d", "<img src=x>", [None], {"id": [3]})
+ENTITIES = ("wave_run", "gate", "attempt", "agent_run", "benchmark_run", "benchmark_item", "review", "artifact", "odd")
+
+
+def test_odd_events_break_no_query(fresh: ControlLab) -> None:
+    """Whoever may report must not be able to take the overview away from everybody else."""
+    names = ("attemptNumber", "agentId", "comparisonReady", "adapter", "manifest", "summary", "selectedArms")
+    for number, odd in enumerate(ODD):
+        gate = {"gateSnapshot": {"overall": odd if number % 2 else {"gate": odd, "statusCode": odd}}}
+        data = {**dict.fromkeys(names, odd), **gate} if number % 3 else odd
+        identity = {"runKind": "roadmap", "lane": "l", "wave": number, "runId": odd, "agentId": odd, "attempt": odd}
+        rest = {"action": odd, "data": data, "tags": [odd], "artifacts": [{"artifactId": "a", "kind": odd}, odd]}
+        sent = [
+            {"id": f"{number}-{entity}", "entityType": entity, "recordedAt": "2026-01-02T03:04:05Z", **rest,
+             "identity": {**identity, "benchmarkRunId": "b" if entity.startswith("b") else odd}}
+            for entity in ENTITIES
+        ]  # fmt: skip
+        assert fresh.ask("/ingest/batches", {"events": sent}).body["accepted"] == len(ENTITIES)
+    assert len(fresh.ask("/runs").body) >= len(ODD)
+    for number in range(len(ODD)):
+        assert fresh.ask(f"/run?wave={number}").status == 200
+        assert fresh.ask(f"/artifact?eventId={number}-gate&artifactId=a").status == 200
+    for path in ("/benchmarks", "/benchmark?benchmarkRunId=b", "/analytics/overview"):
+        assert fresh.ask(path).status == 200
+
+
 def test_reads_may_be_public(tmp_path: Path) -> None:
     with ControlLab(tmp_path, WAVE_CONTROL_REQUIRE_AUTH_FOR_READS="false") as lab:
         assert lab.ask("/runs", token=None).status == 200

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ... import __version__
+from .accounts import ACCESS_STATES, PAT_SCOPES, PROVIDERS, ROLES
 from .api import STATUS_OF_CODE
 from .auth import PUBLIC
 
@@ -14,25 +15,62 @@ if TYPE_CHECKING:
 
     from .app import Route
 
-    JsonObject = dict[str, Any]
+JsonObject = dict[str, Any]
 
 _COUNTED = ("wave", "limit", "offset")
-_TEXT = {"type": "string"}
-_TEXTS = {"type": "array", "items": _TEXT}
-_OBJECTS = {"type": "array", "items": {"type": "object"}}
+_TEXT: JsonObject = {"type": "string"}
+_TEXTS: JsonObject = {"type": "array", "items": _TEXT}
+_SAID: JsonObject = {"type": "string", "minLength": 1, "pattern": r"\S"}  # more than blanks
+_COUNT: JsonObject = {"type": "integer", "minimum": 0, "maximum": 2**53}
+_NEEDED = {"/artifact": ("eventId", "artifactId")}
+_EVENT: JsonObject = {
+    "type": "object",
+    "required": ["id", "entityType", "recordedAt", "identity"],
+    "properties": {
+        "id": {"type": "string", "minLength": 1, "maxLength": 200},
+        "schemaVersion": {"type": "integer", "enum": [1]},
+        "kind": {"type": "string", "enum": ["wave-control-event"]},
+        "entityType": {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,63}$"},
+        "entityId": _TEXT,
+        "action": _TEXT,
+        "recordedAt": {"type": "string", "format": "date-time"},
+        "identity": {"type": "object", "properties": {"wave": {**_COUNT, "nullable": True}}},
+        "data": {"type": "object"},
+        "tags": _TEXTS,
+        "artifacts": {"type": "array", "items": {"type": "object"}},
+        "artifactUploads": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["artifactId", "content"],
+                "properties": {"artifactId": _TEXT, "contentType": _TEXT, "encoding": _TEXT, "content": _TEXT},
+            },
+        },
+    },
+}
+_ROLES: JsonObject = {"type": "string", "enum": list(ROLES)}
+_STATES: JsonObject = {"type": "string", "enum": list(ACCESS_STATES)}
+_GRANTS: JsonObject = {"type": "array", "items": {"type": "string", "enum": list(PROVIDERS)}}
+_SCOPES: JsonObject = {"type": "array", "items": {"type": "string", "enum": list(PAT_SCOPES)}}
 _BODIES: dict[str, JsonObject] = {
-    "/ingest/batches": {"required": ["events"], "properties": {"events": _OBJECTS}},
+    "/ingest/batches": {
+        "required": ["events"],
+        "properties": {"events": {"type": "array", "items": _EVENT, "maxItems": 200}},
+    },
     "/providers/corridor/context": {
         "required": ["projectId", "ownedPaths"],
         "properties": {
-            "projectId": _TEXT,
-            "ownedPaths": {**_TEXTS, "minItems": 1, "maxItems": 2000},
+            "projectId": _SAID,
+            "ownedPaths": {"type": "array", "items": _SAID, "minItems": 1, "maxItems": 2000},
             "severityThreshold": {"type": "string", "enum": ["low", "medium", "high", "critical"]},
             "findingStates": {"type": "array", "items": _TEXT, "nullable": True},
             "wave": {"type": "integer", "nullable": True},
         },
     },
-    "/runtime/provider-env": {"required": ["providers"], "properties": {"providers": {**_TEXTS, "minItems": 1}}},
+    "/runtime/provider-env": {
+        "required": ["providers"],
+        "properties": {"providers": {"type": "array", "items": _SAID, "minItems": 1}},
+    },
     "/runtime/credential-env": {
         "required": ["credentials"],
         "properties": {
@@ -50,6 +88,20 @@ _BODIES: dict[str, JsonObject] = {
             }
         },
     },
+    "/service/users": {
+        "required": ["email"],
+        "properties": {
+            "email": {"type": "string", "format": "email"},
+            "displayName": {**_TEXT, "nullable": True},
+            "role": _ROLES,
+            "accessState": _STATES,
+            "providerGrants": _GRANTS,
+        },
+    },
+    "/users/{id}/state": {"required": ["accessState"], "properties": {"accessState": _STATES}},
+    "/users/{id}/role": {"required": ["role"], "properties": {"role": _ROLES, "providerGrants": _GRANTS}},
+    "/users/{id}/providers": {"required": ["providerGrants"], "properties": {"providerGrants": _GRANTS}},
+    "/users/{id}/tokens": {"properties": {"label": {**_TEXT, "nullable": True}, "scopes": _SCOPES}},
 }
 
 
@@ -80,8 +132,9 @@ def _operation(route: Route) -> JsonObject:
     names = re.findall(r"\{(\w+)\}", route.path)
     parameters = [{"name": name, "in": "path", "required": True, "schema": _TEXT} for name in names]
     for name in route.query:
-        schema: JsonObject = {"type": "integer", "minimum": 0} if name in _COUNTED else _TEXT
-        parameters.append({"name": name, "in": "query", "required": False, "schema": schema})
+        needed = any(route.path.endswith(end) and name in names for end, names in _NEEDED.items())
+        schema = _COUNT if name in _COUNTED else {**_TEXT, "minLength": 1} if needed else _TEXT
+        parameters.append({"name": name, "in": "query", "required": needed, "schema": schema})
     operation: JsonObject = {
         "operationId": f"{route.method.lower()}_{re.sub('[^a-z0-9]+', '_', route.path.lower()).strip('_')}",
         "summary": route.summary,
@@ -106,4 +159,6 @@ def _responses(route: Route) -> JsonObject:
     if route.path.endswith(("/users", "/tokens")) and route.method == "POST":
         found["201"] = {"description": "Created.", "content": content}
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    if route.path.endswith("/signed-upload"):
+        found = {}
     return {**found, "default": {"description": "An error with its code.", "content": error}}

@@ -7,7 +7,7 @@ import binascii
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .api import ApiError, Request, Response
+from .api import ApiError, Request, Response, clean_text
 from .store import RUN_KEY, rows
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def run_summary(db: sqlite3.Connection, key: sqlite3.Row) -> JsonObject:
         for row in rows(db, f"SELECT attempt, event FROM events WHERE {where} AND entity_type = 'attempt'", values)
     }
     agents = {
-        row["agent_id"] or _data(row).get("agentId")
+        row["agent_id"] or clean_text(_data(row).get("agentId"))
         for row in rows(db, f"SELECT agent_id, event FROM events WHERE {where} AND entity_type = 'agent_run'", values)
     }
     tags = rows(db, f"SELECT DISTINCT tags FROM events WHERE {where}", values)
@@ -167,7 +167,7 @@ def run_summary(db: sqlite3.Connection, key: sqlite3.Row) -> JsonObject:
         "status": status or "unknown",
         "latestGate": _latest(db, where, values, "outcome", "entity_type = 'gate'"),
         "attemptCount": len(attempts - {None}),
-        "agentIds": sorted(str(agent) for agent in agents if agent),
+        "agentIds": sorted(agent for agent in agents if agent),
         "proofBundleCount": counts.get("proof_bundle", 0),
         "coordinationRecordCount": counts.get("coordination_record", 0),
         "artifactCount": artifacts,
