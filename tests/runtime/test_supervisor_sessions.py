@@ -20,7 +20,7 @@ CLI = r"""
 echo "$3 $1 $4" >> agents/calls
 cat > "agents/$3-$1.prompt"
 [ "$1" = A0 ] && . ./agents/A0.sh && exit
-[ "$3" = resume ] || [ -e agents/restarted ] || { echo once >> effects; $SHOW; read -r _ < gate; exit 1; }
+[ "$3" = resume ] || [ -e agents/restarted ] || { $SHOW; echo once >> effects; read -r _ < gate; exit 1; }
 . ./agents/A1.sh
 """
 
