@@ -200,3 +200,19 @@ def test_a_clock_that_was_set_moves_no_deadline(lab: Lab, loop: EventLoop, hours
     assert terminate_agent_tree(handle.runtime_path, "cancelled", 1.0).gone
     assert handle.child is not None
     handle.child.wait()
+
+
+def test_an_agent_whose_runner_never_gets_going_is_given_up_in_the_end(
+    lab: Lab, loop: EventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With growing pauses, not in a tight loop for ever."""
+    pauses: list[int] = []
+    monkeypatch.setattr("wave_lib.runtime.agent_waiting.MAX_TRIES", 3)
+    monkeypatch.setattr("wave_lib.runtime.agent_waiting.retry_delay", lambda tries: pauses.append(tries) or 0.01)
+    monkeypatch.setattr("wave_lib.runtime.agent_sessions.self_command", lambda: ["false"])
+    wait = AgentWait(loop)
+    wait.add(lab.start("true"))
+    result = wait.run()
+    assert pauses == [1, 2]
+    assert [failure["statusCode"] for failure in result.failures] == ["missing-status"]
+    assert load(lab.started[0].runtime_path)["exitReason"] == "runner-lost"

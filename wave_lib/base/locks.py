@@ -212,6 +212,11 @@ def held_by_record(path: str) -> bool:
     return owner_files.held(path, _foreign_grace)
 
 
+def strangers_trusted() -> float:
+    """What `trust_strangers` was told last, for processes that are started from here."""
+    return _foreign_grace
+
+
 def trust_strangers(seconds: float) -> None:
     """How long silent holders of other hosts and pid namespaces count as alive where there is no flock. SUP 3.4, 5."""
     global _foreign_grace

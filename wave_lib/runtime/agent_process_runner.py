@@ -110,6 +110,7 @@ class AgentRunner:
     def begin(self) -> None:
         """Take the locks, hear signals, start the heartbeat, and go for the first try."""
         self._inherit()
+        locks.trust_strangers(float(self.payload.get("foreignHostGraceSeconds") or locks.strangers_trusted()))
         lock = locks.take(self.files.runner_lock)
         if lock is None:
             raise StateError("another runner serves this agent", self.files.runner_lock)

@@ -324,6 +324,7 @@ def _payload(
         "timeoutSeconds": request.timeout_seconds,
         "graceSeconds": request.grace_seconds,
         "heartbeatSeconds": request.heartbeat_seconds,
+        "foreignHostGraceSeconds": locks.strangers_trusted(),
         "rateLimit": {
             "maxAttempts": request.rate_limit.max_attempts if spec.use_rate_limit_retries else 1,
             "baseDelaySeconds": request.rate_limit.base_delay_seconds,

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..base import locks
 from ..base.background import Result, in_background
 from ..base.errors import SpawnError, WaveError
-from ..base.processes import Identity, alive
+from ..base.processes import MAX_TRIES, Identity, alive, retry_delay
 from .agent_outcomes import executor_ran
 from .agent_records import files_of, read_object, seconds_left
 from .agent_sessions import (
     AgentHandle,
+    Found,
     agent_alive,
+    examine_agent,
     finalise_lost_agent,
     read_status,
     resume_agent,
@@ -134,6 +136,7 @@ class AgentWait:
         self._max_parallel = 0
         self._next_launch: Timer | None = None
         self._fetching: tuple[str, Watch] | None = None  # the agent whose turn it is, while it waits for its Fetch
+        self._never_started: dict[str, int] = {}  # runners of an agent that died before its executor began
         self._not_before = 0.0
         self._stopped = False
 
@@ -315,8 +318,24 @@ class AgentWait:
             self._watch_executor(active)
         elif finalise_lost_agent(handle.runtime_path, mark_lost=False) is not None:
             self._settle(active)
-        elif not self._resume(active):
-            finalise_lost_agent(handle.runtime_path)
+        elif not self._pauses_before_restart(active):
+            self._go_on_or_give_up(active)
+
+    def _pauses_before_restart(self, active: _Active) -> bool:
+        """Whether what never started is started again only after a pause: pauses grow, and there is an end to them."""
+        if examine_agent(active.handle.runtime_path)[0] is not Found.NEVER_STARTED:
+            return False
+        agent_id = active.handle.agent_id
+        tries = self._never_started[agent_id] = self._never_started.get(agent_id, 0) + 1
+        if tries == 1 or tries > MAX_TRIES:
+            return False
+        active.watches.append(self.loop.call_later(retry_delay(tries - 1), lambda: self._go_on_or_give_up(active)))
+        return True
+
+    def _go_on_or_give_up(self, active: _Active) -> None:
+        given_up = self._never_started.get(active.handle.agent_id, 0) > MAX_TRIES
+        if given_up or not self._resume(active):
+            finalise_lost_agent(active.handle.runtime_path)
             self._settle(active)
 
     @staticmethod
