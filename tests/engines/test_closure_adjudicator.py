@@ -40,6 +40,9 @@ def decided(log: str, records: list[dict[str, Any]] | None = None) -> Adjudicati
             "rework-required",
             "recovered-signal-failed-validation",
         ),
+        # an agent that only repeats its instructions has proven nothing
+        (f"{PROOF.replace('met', '<met|gap>')}\n{DELTA}\n{CORE}", "rework-required", "reconstruction-failed"),
+        (f"{PROOF}\n[wave-doc-delta] state=none|owned|shared-plan\n{CORE}", "rework-required", "reconstruction-failed"),
         # a malformed marker of another component is no sample of this one
         (f"{PROOF}\n{DELTA}\n{CORE.replace('core', 'other')},", "ambiguous", "not-eligible"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 from .marker_grammar import ENUM, MARKERS, TEXT, canonical_line
@@ -23,7 +24,8 @@ class Recovery(NamedTuple):
 def recover(kind: str, line: str) -> Recovery:
     """Re-split a rejected line, `=` or `:` after a field name, `,` `;` `|` between fields; the detail is dropped.
 
-    A field with two different values stays unreadable: nothing passes by guesswork.
+    A field with two different values stays unreadable, and so does a choice such as `<met|gap>`, which is what an
+    agent that repeats its instructions prints: nothing passes by guesswork.
     """
     row = MARKERS[kind]
     text = strip_escapes(line)
@@ -39,16 +41,22 @@ def recover(kind: str, line: str) -> Recovery:
         field = row.field(found[1])
         if field is None or field.form == TEXT:
             break
-        word = _first_word(body[found.end() : following.start() if following else len(body)])
+        written = body[found.end() : following.start() if following else len(body)]
+        word = _first_word(written)
         if field.name != "component":
             word = word.lower()
         if field.name == "state" and field.form == ENUM and word in _MET_WORDS and "met" in field.values:
             word = "met"
         gap = gap or (field.name == "state" and word == "gap")
-        unclear = unclear or values.setdefault(field.key, word) != word
+        unclear = unclear or values.setdefault(field.key, word) != word or _offers_a_choice(written, field.values)
     required = {field.key: values.get(field.key, "") for field in row.required}
     marker = None if unclear else parse_marker_line(canonical_line(kind, required))
     return Recovery(marker if marker and marker.values is not None else None, gap)
+
+
+def _offers_a_choice(written: str, allowed: Collection[str]) -> bool:
+    """Whether the value names two of the words that may stand there, with `|` between them."""
+    return len({_first_word(part).lower() for part in written.split("|")} & set(allowed)) > 1
 
 
 def _first_word(text: str) -> str:
