@@ -367,6 +367,8 @@ def test_service_routes(lab: ControlLab) -> None:
     assert lab.ask("/service/users", {"email": "b@x.org"}, token=reader).code == "insufficient-scope"
     made = lab.ask("/service/users", {"email": "b@x.org", "role": "superuser"}, token=whole)
     assert made.status == 201
+    for odd in ({}, "", [], 0, False):
+        assert lab.ask("/service/users", {"email": "c@x.org", "accessState": odd}, token=whole).code == "invalid-body"
     user = made.body["user"]
     assert user["providerGrants"] == ["anthropic", "context7", "corridor", "openai"]
     assert lab.ask("/service/users", {"email": "B@x.org", "displayName": "B"}, token=whole).status == 200
@@ -479,6 +481,13 @@ def test_an_upstream_that_recovers_or_hangs(tmp_path: Path) -> None:
         assert lab.ask("/providers/corridor/context", BODY).code == "upstream-timeout"
         service.answer = scripted(Reply(body=[]), Reply(body=[]))
         assert lab.ask("/providers/corridor/context", BODY).status == 200
+
+
+def test_half_a_character_is_refused(tmp_path: Path) -> None:
+    with upstream(Reply(body=[])) as provider, ControlLab(tmp_path, **broker_env(provider.url)) as lab:
+        for field in ("ownedPaths", "findingStates"):
+            body = {**BODY, field: ["src/\ud83d"]}
+            assert lab.ask("/providers/corridor/context", body).code == "invalid-body"
 
 
 def test_the_page_limit_is_an_error(tmp_path: Path) -> None:

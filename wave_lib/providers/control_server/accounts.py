@@ -78,8 +78,9 @@ def upsert_user(store: Store, actor: tuple[str, str], fields: JsonObject) -> tup
         row = db.execute("SELECT id FROM users WHERE email = ?", (email,)).fetchone()
         if row is not None:
             return _changed(db, actor, row["id"], fields, "app-user-updated"), False
-        role = one_of(fields.get("role") or "member", ROLES, "role")
-        state = one_of(fields.get("accessState") or "approved", ACCESS_STATES, "accessState")
+        role = one_of("member" if fields.get("role") is None else fields["role"], ROLES, "role")
+        access = fields.get("accessState")
+        state = one_of("approved" if access is None else access, ACCESS_STATES, "accessState")
         grants: tuple[str, ...] = PROVIDERS if role == "superuser" else ()
         if fields.get("providerGrants") is not None:
             grants = grants_of(fields["providerGrants"])

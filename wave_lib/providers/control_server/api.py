@@ -91,6 +91,8 @@ def text_list(value: object, field: str, *, most: int = 2000) -> list[str]:
     """A list of strings without doubles and blanks; ApiError for anything else."""
     if not isinstance(value, list) or len(value) > most or not all(isinstance(item, str) for item in value):
         raise ApiError("invalid-body", f"{field} must be a list of at most {most} strings.")
+    if any("\ud800" <= char <= "\udfff" for item in value for char in item):
+        raise ApiError("invalid-body", f"{field} holds half a character.")
     return list(dict.fromkeys(item.strip() for item in value if item.strip()))
 
 

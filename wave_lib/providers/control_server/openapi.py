@@ -93,13 +93,16 @@ _BODIES: dict[str, JsonObject] = {
         "properties": {
             "email": {"type": "string", "format": "email"},
             "displayName": {**_TEXT, "nullable": True},
-            "role": _ROLES,
-            "accessState": _STATES,
-            "providerGrants": _GRANTS,
+            "role": {**_ROLES, "nullable": True},
+            "accessState": {**_STATES, "nullable": True},
+            "providerGrants": {**_GRANTS, "nullable": True},
         },
     },
     "/users/{id}/state": {"required": ["accessState"], "properties": {"accessState": _STATES}},
-    "/users/{id}/role": {"required": ["role"], "properties": {"role": _ROLES, "providerGrants": _GRANTS}},
+    "/users/{id}/role": {
+        "required": ["role"],
+        "properties": {"role": _ROLES, "providerGrants": {**_GRANTS, "nullable": True}},
+    },
     "/users/{id}/providers": {"required": ["providerGrants"], "properties": {"providerGrants": _GRANTS}},
     "/users/{id}/tokens": {"properties": {"label": {**_TEXT, "nullable": True}, "scopes": _SCOPES}},
 }

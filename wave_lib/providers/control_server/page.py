@@ -6,6 +6,7 @@ from html import escape
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; --good: #1a7f37; --bad: #cf222e; }
+@media (prefers-color-scheme: dark) { :root { --good: #3fb950; --bad: #ff7b72; } }
 * { box-sizing: border-box; }
 body { margin: 0; font: 15px/1.5 system-ui, sans-serif; }
 header, main { max-width: 72rem; margin: 0 auto; padding: 1rem; }
@@ -20,10 +21,15 @@ button { cursor: pointer; }
 .card b { display: block; font-size: 1.35rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-td:first-child { white-space: nowrap; }
+td:first-child, th { white-space: nowrap; }
+@media (min-width: 60rem) { td:not(:last-child) { white-space: nowrap; } }
+th { font-size: .8rem; font-weight: 600; opacity: .75; }
+th:last-child { width: 100%; }
+td { min-width: 4rem; }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 tbody tr.open { cursor: pointer; }
-tbody tr.open:hover, tbody tr.open:focus { background: var(--soft); }
+tbody tr.open:hover, tbody tr.open:focus, tbody tr[aria-selected=true] { background: var(--soft); }
+#detail { margin-top: 1.5rem; padding: 0 1rem 1rem; border: 1px solid var(--line); border-radius: .5rem; }
 .completed, .pass { color: var(--good); } .failed, .blocked { color: var(--bad); }
 #said { min-height: 1.5em; margin: .75rem 0 0; }
 .quiet { opacity: .7; }
@@ -61,8 +67,12 @@ function table(id, heads, rows, open) {
     if (open) {
       place.className = 'open';
       place.tabIndex = 0;
-      place.addEventListener('click', () => open(row.item));
-      place.addEventListener('keydown', event => { if (event.key === 'Enter') open(row.item); });
+      const choose = () => {
+        for (const other of body.rows) other.ariaSelected = String(other === place);
+        open(row.item);
+      };
+      place.addEventListener('click', choose);
+      place.addEventListener('keydown', event => { if (event.key === 'Enter') choose(); });
     }
   }
   if (!rows.length) { const cell = body.insertRow().insertCell(); cell.colSpan = heads.length;
@@ -72,6 +82,7 @@ function table(id, heads, rows, open) {
   byId(id).replaceChildren(frame);
 }
 const word = text => ({ text: text ?? '', word: text });
+const gateWord = text => ({ text: text ?? '', word: !text || text === 'pass' ? text : 'blocked' });
 function showOverview(all) {
   const shown = { 'Runs': all.runCount, 'Benchmarks': all.benchmarkRunCount, 'Proof bundles': all.proofBundleCount,
     'Records': all.coordinationRecordCount, 'Artifacts': all.artifactCount, 'Reviews': all.reviewCount };
@@ -86,8 +97,8 @@ function showOverview(all) {
 function showRuns(runs) {
   table('runs', ['Updated', 'Project', 'Lane', 'Wave', 'Run', 'Status', 'Gate', 'Attempts', 'Agents'],
     runs.map(run => ({ item: run, cells: [when(run.updatedAt), run.projectId ?? '', run.lane ?? '', run.wave ?? '',
-      run.runId ?? run.runKind, word(run.status), word(run.latestGate), run.attemptCount, run.agentIds.join(' ')] })),
-    openRun);
+      run.runId ?? run.runKind, word(run.status), gateWord(run.latestGate), run.attemptCount,
+      run.agentIds.join(' ')] })), openRun);
 }
 function showBenchmarks(runs) {
   table('benchmarks', ['Updated', 'Benchmark', 'Status', 'Adapter', 'Items', 'Reviews', 'Comparable'],
@@ -101,7 +112,7 @@ function showDetail(found) {
   byId('detail-title').textContent = 'Run ' + [run.projectId, run.lane, 'wave ' + (run.wave ?? '?'), run.runId]
     .filter(part => part).join(' / ') + ': ' + run.status;
   table('gates', ['Time', 'Gate', 'Code', 'Detail'], found.gates.map(event => ({ cells: [when(event.recordedAt),
-    word(gateOf(event).gate), gateOf(event).statusCode ?? '', gateOf(event).detail ?? ''] })));
+    gateWord(gateOf(event).gate), gateOf(event).statusCode ?? '', gateOf(event).detail ?? ''] })));
   table('findings', ['Gate', 'Code', 'Detail'], found.gates.slice(-1).flatMap(event =>
     Object.entries(event.data?.gateSnapshot ?? {}).filter(([name, gate]) => name !== 'overall' && gate?.ok === false)
       .map(([name, gate]) => ({ cells: [name, word(gate.statusCode), gate.detail ?? ''] }))));
@@ -132,6 +143,8 @@ async function refresh() {
     showOverview(all);
     showRuns(runs);
     showBenchmarks(benchmarks);
+    byId('detail').hidden = true;
+    byId('data').hidden = false;
     said('As of ' + new Date().toLocaleTimeString());
   } catch (error) { said(error.message); }
 }
@@ -151,6 +164,7 @@ _BODY = """
 </header>
 <main>
   <p id="said" role="status"></p>
+  <div id="data" hidden>
   <section id="overview" class="cards" aria-label="Overview"></section>
   <h2>Runs</h2><section id="runs"></section>
   <section id="detail" hidden>
@@ -163,6 +177,7 @@ _BODY = """
     <h2>Timeline</h2><div id="timeline"></div>
   </section>
   <h2>Benchmarks</h2><section id="benchmarks"></section>
+  </div>
 </main>
 """
 
