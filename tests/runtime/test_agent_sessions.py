@@ -276,6 +276,30 @@ def test_a_killed_session_is_resumed_in_the_same_attempt(lab: Lab) -> None:
     assert "killed from outside" in told and "unknown" in told
 
 
+def test_a_session_is_resumed_again_when_it_is_killed_again(lab: Lab) -> None:
+    """Its first words stay its own, and a call that an earlier kill cut off is not named as under way now."""
+    item = {"id": "i1", "type": "command_execution", "command": "make all"}
+    begun, turn = json.dumps({"type": "item.started", "item": item}), json.dumps({"type": "thread.started"})
+    spec = lab.spec("", argv=("sh", "-c", f"echo '{begun}'; echo start $1 >> calls; sleep 60", "sh", "{sessionId}"))
+    again = f"echo '{turn}'; echo resume $1 >> calls; cat; [ -e third ] || {{ touch third; sleep 60; }}"
+    handle = lab.start(spec=spec._replace(session=session(again)))
+    wait_until(lambda: (lab.root / "calls").exists(), what="the first start")
+    kill_everything(lab, handle)
+    told = [write_resume_prompts(lab.started[0], load(handle.runtime_path))[0]]
+    texts = [Path(told[0]).read_text()]
+    second = agent_sessions.take_up(lab.started[0])
+    assert second is not None
+    wait_until(lambda: (lab.root / "third").exists(), what="the second try")
+    kill_everything(lab, second)
+    assert lab.wait(second).failures == []
+    texts.append(Path(told[0]).read_text())
+    assert ["make all" in text for text in texts] == [True, False]
+    calls = [line.split() for line in (lab.root / "calls").read_text().splitlines()]
+    assert [call[0] for call in calls] == ["start", "resume", "resume"] and len({call[1] for call in calls}) == 1
+    record, status = load(handle.runtime_path), load(handle.status_path)
+    assert (record["agentSession"]["resumes"], record["attempt"], status["logOffset"]) == (2, 1, 0)
+
+
 def test_a_session_that_the_cli_forgot_starts_again_with_the_whole_prompt(lab: Lab) -> None:
     script = "echo $0 $1 >> calls; cat; if [ -e again ]; then exit 0; fi; touch again; sleep 60"
     spec = lab.spec("", argv=("sh", "-c", script, "start", "{sessionId}"))
