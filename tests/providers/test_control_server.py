@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -18,6 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 from control_server_lab import TOKEN, ControlLab, event
 from fake_service import Asked, FakeService, Reply, scripted
+from waiting import wait_until
 
 SERVICE_TOKENS = json.dumps(
     [
@@ -669,38 +672,41 @@ def test_a_stop_ends_what_runs_and_exits_0(fresh: ControlLab) -> None:
 def test_no_acknowledged_event_is_lost_to_a_kill(tmp_path: Path) -> None:
     lab = ControlLab(tmp_path)
     acknowledged: set[str] = set()
+    stop = threading.Event()
+
+    def write(name: str) -> None:
+        for number in itertools.count():
+            batch = [event(f"{name}.{number}-{item}") for item in range(5)]
+            try:
+                answer = lab.ask("/ingest/batches", {"events": batch})
+            except (OSError, http.client.HTTPException):
+                return
+            if stop.is_set():
+                return
+            assert answer.status == 200
+            acknowledged.update(one["id"] for one in batch)
+
     with lab:
-        for round_number in range(3):
-            stop = threading.Event()
-
-            def write(base: int = round_number, stop: threading.Event = stop) -> None:
-                number = 0
-                while not stop.is_set():
-                    batch = [event(f"{base}-{number}-{item}") for item in range(5)]
-                    try:
-                        answer = lab.ask("/ingest/batches", {"events": batch})
-                    except OSError:
-                        return
-                    if answer.status == 200:
-                        acknowledged.update(one["id"] for one in batch)
-                    number += 1
-
-            thread = threading.Thread(target=write)
-            thread.start()
-            wanted = len(acknowledged) + 40
-            while len(acknowledged) < wanted and thread.is_alive():
-                thread.join(0.01)
+        for turn in range(3):
+            stop.clear()
+            writers = [threading.Thread(target=write, args=(f"{turn}.{name}",)) for name in range(3)]
+            for writer in writers:
+                writer.start()
+            wanted = len(acknowledged) + 60
+            wait_until(lambda wanted=wanted: len(acknowledged) >= wanted, what="acknowledged events")
             assert lab.child is not None
             os.kill(lab.child.pid, signal.SIGKILL)
             lab.child.wait()
             stop.set()
-            thread.join(20)
+            for writer in writers:
+                writer.join(20)
             lab.start()
         with sqlite3.connect(lab.db) as db:
             stored = {row[0] for row in db.execute("SELECT id FROM events")}
             assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert acknowledged
     assert acknowledged <= stored
+    batches = collections.Counter(name.rsplit("-", 1)[0] for name in stored)
+    assert set(batches.values()) == {5}  # also of what nobody was told about: a batch is in it whole or not at all
 
 
 def test_old_events_go(tmp_path: Path) -> None:
