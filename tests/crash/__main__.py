@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 from .harness import Outcome, Plan, RandomKills, StepKills, batches, is_of_facts, run_case, steps_by_kind
-from .workspace import FULL, PLAIN, SCENARIOS, STEPS
+from .workspace import ADOPTION, FULL, PLAIN, SCENARIOS, STEPS
 
 
 def plans(dice: random.Random, kills: int, steps: str, scenario: str) -> Iterator[Plan]:
@@ -28,9 +28,10 @@ def plans(dice: random.Random, kills: int, steps: str, scenario: str) -> Iterato
         for few in batches(dice, [f"{moment}|{step}" for step in chosen for moment in ("before", "after")]):
             yield StepKills(scenario or STEPS.name, few)
     while kills > 0:
-        count = min(kills, dice.randint(5, 12))
+        name = scenario or dice.choice((PLAIN, FULL, ADOPTION)).name
+        count = min(kills, dice.randint(3, 4) if name == ADOPTION.name else dice.randint(5, 12))
         kills -= count
-        yield RandomKills(scenario or dice.choice((PLAIN, FULL)).name, dice.randrange(1 << 30), count)
+        yield RandomKills(name, dice.randrange(1 << 30), count)
 
 
 def main() -> int:

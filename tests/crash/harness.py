@@ -26,7 +26,7 @@ from typing import NamedTuple, Union
 from supervisor_lab import CONTEXT
 
 from .invariants import Result, Workspace, breaches, result_of, unreadable
-from .killers import MARK, Killer, kill_all, processes
+from .killers import MARK, Killer, RandomKills, kill_all, processes
 from .workspace import SCENARIOS, Scenario, build
 
 CASE_SECONDS = 150.0
@@ -41,17 +41,6 @@ class StepKills(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.scenario}: kills at {', '.join(self.steps)}"
-
-
-class RandomKills(NamedTuple):
-    """So many kills at random instants, of random kinds of processes; all of it follows from the seed."""
-
-    scenario: str
-    seed: int
-    count: int
-
-    def __str__(self) -> str:
-        return f"{self.scenario}: {self.count} random kills, seed {self.seed}"
 
 
 Plan = Union[StepKills, RandomKills]
@@ -88,8 +77,8 @@ class Crash:
                 f"{step}|{self._flag(number)}" for number, step in enumerate(plan.steps)
             )
         else:
-            self.env["WAVE_SLOW_AT"] = f"look|60|900|{plan.seed}\n.|3|300|{plan.seed}"
-            self.killer = Killer(self.mark, folder / "agents/log", plan.seed, plan.count, self.over)
+            self.env["WAVE_SLOW_AT"] = "\n".join(f"{line}|{plan.seed}" for line in scenario.held_up)
+            self.killer = Killer(self.mark, folder / "agents/log", plan, scenario, self.over)
         self._supervisor: subprocess.Popen[str] | None = None
 
     def _flag(self, number: int) -> Path:

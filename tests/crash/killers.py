@@ -13,6 +13,7 @@ from typing import NamedTuple
 from wave_lib.base.process_identity import stat_fields
 
 from .invariants import Attempt
+from .workspace import Scenario
 
 MARK = "WAVE_CRASH_LAB"
 _VERBS = {"supervise": "supervisor", "launcher-wrapper": "wrapper", "launch": "launcher", "agent-runner": "runner"}
@@ -33,6 +34,17 @@ WEIGHTS = {
     "container": 2,
 }
 """Kinds of victims, and how often each is chosen: most of all whoever decides and resumes."""
+
+
+class RandomKills(NamedTuple):
+    """So many kills at random instants, of random kinds of processes; all of it follows from the seed."""
+
+    scenario: str
+    seed: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.scenario}: {self.count} random kills, seed {self.seed}"
 
 
 class Process(NamedTuple):
@@ -85,10 +97,13 @@ def _attempt_of(environment: list[bytes]) -> Attempt | None:
 class Killer(threading.Thread):
     """Kills `count` times, at random instants and where the agents begin and end; freezes others for a while."""
 
-    def __init__(self, mark: str, log: Path, seed: int, count: int, over: threading.Event) -> None:
+    def __init__(self, mark: str, log: Path, plan: RandomKills, scenario: Scenario, over: threading.Event) -> None:
         super().__init__(daemon=True)
-        self.mark, self.log, self.count, self.over = mark, log, count, over
-        self.dice = random.Random(seed)
+        self.mark, self.log, self.count, self.over = mark, log, plan.count, over
+        self.dice = random.Random(plan.seed)
+        self.patient = scenario.patient
+        kinds = scenario.victims or tuple(WEIGHTS)
+        self.weights = {kind: weight for kind, weight in WEIGHTS.items() if kind in kinds}
         self.kills: Counter[str] = Counter()
         self.spoiled: set[Attempt] = set()  # attempts whose executor or shim was killed
         self.freezes = 0
@@ -99,18 +114,18 @@ class Killer(threading.Thread):
             if self.dice.random() < 0.15:
                 self._freeze()
             else:
-                self._kill(self.dice.choices(list(WEIGHTS), list(WEIGHTS.values()))[0])
+                self._kill(self.dice.choices(list(self.weights), list(self.weights.values()))[0])
 
     def _pause(self) -> bool:
         """Wait for the next instant; True when the run is over."""
-        if self.dice.random() < 0.5:
+        if self.dice.random() < 0.5 and not self.patient:
             return self.over.wait(self.dice.uniform(0.02, 0.4))
-        size, longest = self._size(), self.dice.uniform(0.1, 1.0)
+        size, longest = self._size(), 10.0 if self.patient else self.dice.uniform(0.1, 1.0)
         while longest > 0 and self._size() == size:
             if self.over.wait(0.005):
                 return True
             longest -= 0.005
-        return self.over.wait(self.dice.uniform(0.0, 0.05))
+        return self.over.wait(self.dice.uniform(0.0, 0.3 if self.patient else 0.05))
 
     def _size(self) -> int:
         try:

@@ -19,6 +19,10 @@ class Scenario(NamedTuple):
     stewards: tuple[str, ...] = ()
     auto_next: bool = False
     telemetry: bool = False  # its many files cost time and decide nothing
+    seconds: tuple[float, ...] = (0.3, 0.6, 1.2)  # how long the two slowest agents of a case may take
+    held_up: tuple[str, ...] = (r"look|60|900", ".|3|300")  # lines of WAVE_SLOW_AT, without the seed
+    victims: tuple[str, ...] = ()  # kinds of `killers.WEIGHTS`; none: all of them
+    patient: bool = False  # whether nobody is killed before an agent has begun or ended since the last kill
 
     @property
     def agents(self) -> tuple[str, ...]:
@@ -35,7 +39,17 @@ FULL = Scenario("full", 2, stewards=("A7", "A8", "A9"), auto_next=True)
 STEPS = FULL._replace(name="steps", waves=1, telemetry=True)
 """For kills at durable steps: every kind of step, as briefly as possible."""
 
-SCENARIOS = {scenario.name: scenario for scenario in (PLAIN, FULL, STEPS)}
+ADOPTION = Scenario(
+    "adoption",
+    1,
+    seconds=(1.5, 2.5, 3.5),
+    held_up=(r"look A\d\.tree|350|2500", "look|30|300"),
+    victims=("launcher", "launch", "supervisor"),
+    patient=True,
+)
+"""For agents that end while a resuming launcher looks at them: they live long, and it is held up after its looks."""
+
+SCENARIOS = {scenario.name: scenario for scenario in (PLAIN, FULL, STEPS, ADOPTION)}
 
 _RUN = """cat > /dev/null
 name="$1 $2 $WAVE_ATTEMPT" code=0
@@ -49,8 +63,8 @@ echo "start $name" >> agents/log
 echo "end $name $code" >> agents/log
 exit $code
 """
-_QUICK, _SLOW = (0, 0, 0.05, 0.1, 0.2), (0.3, 0.6, 1.2)
-"""Seconds that agents take: most are quick; two of each case outlive a resume of the launcher."""
+_QUICK = (0, 0, 0.05, 0.1, 0.2)
+"""Seconds that most agents take; two of each case outlive a resume of the launcher."""
 
 
 def build(folder: Path, scenario: Scenario, dice: random.Random | None) -> SupervisorLab:
@@ -69,9 +83,9 @@ def build(folder: Path, scenario: Scenario, dice: random.Random | None) -> Super
         "A9": _report("A9", "documentation") + lab.echo(NO_CHANGE),
         "A0": (folder / "agents/A0.sh").read_text(),
     }
-    slow = dice.sample(scenario.agents, 2) if dice else []
+    slow = dice.sample(scenario.agents, 2) if dice else ()
     for agent in scenario.agents:
-        pause = dice.choice(_SLOW if agent in slow else _QUICK) if dice else 0
+        pause = dice.choice(scenario.seconds if agent in slow else _QUICK) if dice else 0
         lab.script(agent, (f"sleep {pause}\n" if pause else "") + says[agent])
     return lab
 
