@@ -24,6 +24,13 @@ def forms_of(value: str) -> list[str]:
     return list(dict.fromkeys([value, *(json.dumps(value, ensure_ascii=plain)[1:-1] for plain in (False, True))]))
 
 
+def mask_log(path: str) -> int:
+    """Overwrites every known secret in a plain-text log, in place; returns how many were found. Raises DiskError."""
+    from .files import mask_in_log
+
+    return mask_in_log(path, [secret.encode("utf-8", "replace") for secret in sorted(_secrets, key=len, reverse=True)])
+
+
 def redact(text: str) -> str:
     """The text with every known secret replaced by `[redacted]`."""
     # Longest first: a secret that contains another one must not leave its rest behind.

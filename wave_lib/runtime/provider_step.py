@@ -3,7 +3,7 @@
 Asking is one thing, done beside the event loop; telling of what came is another, done in it.
 
 Holds:       leased values, in memory and for the length of one start.
-Writes:      through the provider the documentation cache.
+Writes:      through the provider the documentation cache; asterisks over leased values in the log of a lost agent.
 When killed: nothing is lost; the next launcher fetches and leases anew.
 
 Spec: LAUNCH 8.2 steps 2 and 5; PROV 5.5, 5.6, 6.
@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
+from ..base.errors import DiskError
 from ..base.processes import marked_values
-from ..base.redaction import register_secret
+from ..base.redaction import mask_log, register_secret
 from ..projections.prompts import PromptContext7
 from ..providers import context7
 from ..providers.provider_runtime import LeaseError, Leases, lease_credentials, wants_leases
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from ..providers.context7 import Prefetched
     from .agent_sessions import AgentHandle
+    from .agent_waiting import AgentEnd
     from .wave_context import AgentRun, WaveContext
 
 PAYLOAD_FILE = "runner-payload.json"
@@ -94,10 +96,24 @@ def know_leases(handle: AgentHandle) -> None:
 
     They are read from its processes (Linux only); nothing on the disk holds them, and leasing anew may bring others.
     """
-    overlay = handle.request.overlay_dir if handle.request is not None else ""
-    names = (read_object(os.path.join(overlay, PAYLOAD_FILE)) or {}).get("leasedEnvVars") if overlay else None
+    names = _leased_names(handle)
     for value in marked_values(NONCE, handle.launch_id, names) if names else ():
         register_secret(value)
+
+
+def mask_lost(end: AgentEnd) -> None:
+    """An agent whose runner died has nobody else to mask its leased values in its log. Spec: PROV 6.3."""
+    if end.handle is not None and (end.record or {}).get("outcomeSource") != "runner" and _leased_names(end.handle):
+        try:
+            mask_log(end.handle.log_path)
+        except DiskError:
+            return  # what is made from the log is redacted all the same
+
+
+def _leased_names(handle: AgentHandle) -> list[str]:
+    overlay = handle.request.overlay_dir if handle.request is not None else ""
+    payload = read_object(os.path.join(overlay, PAYLOAD_FILE)) if overlay else None
+    return list((payload or {}).get("leasedEnvVars") or ())
 
 
 # --- documentation ----------------------------------------------------------------------------------------------------

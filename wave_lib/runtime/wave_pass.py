@@ -16,7 +16,7 @@ from ..engines import gate_engine
 from ..engines.implementation_engine import resolve_post_design_pass_transition
 from ..engines.retry_engine import annotate_failure
 from ..state.agent_state import read_status_record
-from . import corridor_step, fact_collection, launcher_runtime
+from . import corridor_step, fact_collection, launcher_runtime, provider_step
 from . import wave_reporting as report
 from .agent_waiting import AgentWait, WaitHooks, WaitResult
 from .closure_sweep import SweepResult, run_closure_sweep
@@ -26,6 +26,7 @@ from .pass_record import record_pass
 if TYPE_CHECKING:
     from ..engines.facts import WaveFacts
     from ..engines.gate_results import GateResult, GateSnapshot
+    from .agent_waiting import AgentEnd
     from .wave_context import AgentRun, WaveContext
 
 JsonObject = dict[str, Any]
@@ -94,7 +95,7 @@ def run_agents(ctx: WaveContext, runs: Sequence[AgentRun], stage_key: str | None
     lane.check_interrupt()
     hooks = WaitHooks(
         on_running=lambda handle, record: report.agent_running(ctx, handle, record),
-        on_settled=lambda end: report.agent_settled(ctx, end),
+        on_settled=lambda end: _settled(ctx, end),
         on_resumed=lambda handle: report.agent_resumed(ctx, handle),
         on_progress=lambda pending: on_progress(ctx, pending),
         on_refresh=lambda pending: on_refresh(ctx, pending),
@@ -112,6 +113,11 @@ def run_agents(ctx: WaveContext, runs: Sequence[AgentRun], stage_key: str | None
         lane.active_wait = None
     lane.check_interrupt()
     return result
+
+
+def _settled(ctx: WaveContext, end: AgentEnd) -> None:
+    provider_step.mask_lost(end)
+    report.agent_settled(ctx, end)
 
 
 def _settle(ctx: WaveContext, plan: PassPlan, waited: WaitResult) -> PassResult:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ... import __version__
+from ..provider_runtime import PROVIDER_VARIABLES
 from .accounts import ACCESS_STATES, PAT_SCOPES, PROVIDERS, ROLES
 from .api import STATUS_OF_CODE
 from .auth import PUBLIC
@@ -48,6 +49,7 @@ _EVENT: JsonObject = {
         },
     },
 }
+_LEASABLE: JsonObject = {"type": "string", "enum": sorted(PROVIDER_VARIABLES)}
 _ROLES: JsonObject = {"type": "string", "enum": list(ROLES)}
 _STATES: JsonObject = {"type": "string", "enum": list(ACCESS_STATES)}
 _GRANTS: JsonObject = {"type": "array", "items": {"type": "string", "enum": list(PROVIDERS)}}
@@ -69,7 +71,7 @@ _BODIES: dict[str, JsonObject] = {
     },
     "/runtime/provider-env": {
         "required": ["providers"],
-        "properties": {"providers": {"type": "array", "items": _SAID, "minItems": 1}},
+        "properties": {"providers": {"type": "array", "items": _LEASABLE, "minItems": 1}},
     },
     "/runtime/credential-env": {
         "required": ["credentials"],
