@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 import pytest
-from launch_lab import GAP, READY, LaunchLab
+from launch_lab import DELTA, GAP, PROOF, READY, LaunchLab
 
 RUN = "run-1-abcdef01"
 SAMPLE = 10
@@ -110,6 +110,23 @@ def test_a_retry_is_planned_before_its_attempt_fails(tmp_path: Path, moment: str
         log = tmp_path / ".tmp/main-wave-launcher/coordination/wave-0.jsonl"
         states = {record["id"]: record["status"] for record in map(json.loads, log.read_text().splitlines())}
         assert states["repair-wave-0-attempt-2-A8"] == "resolved"
+    finally:
+        work.close()
+
+
+def test_a_completed_wave_keeps_no_relaunch_plan(tmp_path: Path) -> None:
+    """The launcher dies right after the run state says completed: nobody takes that wave up again."""
+    work = LaunchLab(tmp_path, waves=2)
+    try:
+        said = work.echo(PROOF, DELTA)
+        work.script("A1", f'mkdir "agents/failed-$2" 2>/dev/null && exit 3\n{said}')
+        crash = f"after|launcher write run-state.json 2|{tmp_path / 'died'}"
+        flags = ("--start-wave", "0")
+        assert work.launch(*flags, env=environment(tmp_path, 1, WAVE_CRASH_AT=crash)).returncode == -9
+        assert work.state("run-state.json")["completedWaves"] == [0]
+        done = work.launch("--start-wave", "1", "--resume-control-state", env=environment(tmp_path, 2))
+        assert done.returncode == 0, done.stderr
+        assert list(tmp_path.glob(".tmp/**/relaunch-plan-*.json")) == []
     finally:
         work.close()
 

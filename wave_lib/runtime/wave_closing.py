@@ -58,6 +58,8 @@ def finish_completion(ctx: WaveContext, snapshot: JsonObject | None) -> None:
         paths.coordination_log(number), lambda state: coordination_seeds.completion_records(state, number, now)
     )
     resolve_repair_records(ctx)
+    # Before the run state: what is recorded as completed is not taken up again, and nobody would clear the plan.
+    retry_state.clear_relaunch_plan(paths, number)
     state = run_state.mark_wave_completed(
         lane.state_file,
         number,
@@ -78,7 +80,6 @@ def finish_completion(ctx: WaveContext, snapshot: JsonObject | None) -> None:
         completedWaves=list(lane.run_completed),
         gateSnapshotSummary=(snapshot or {}).get("overall"),
     )
-    retry_state.clear_relaunch_plan(paths, number)
     report.event(ctx, "info", f"Wave {number} completed.")
     report.set_status(ctx, "completed")
     done = ", ".join(map(str, lane.completed)) or "none"
