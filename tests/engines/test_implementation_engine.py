@@ -95,6 +95,12 @@ def test_a_persisted_plan_is_followed_while_it_is_current():
     assert plan(of, relaunch_plan=persisted, component_gate=same).source == "persisted-relaunch"
 
 
+def test_a_reentered_attempt_stays_on_the_executors_that_its_plan_moved_agents_to():
+    persisted = {"selectedAgentIds": ["A2"], "executorStates": {"A2": {"id": "claude"}}}
+    found = plan(wave(), reentered_agent_ids=("A2",), relaunch_plan=persisted)
+    assert found.source == "re-entered" and found.executor_states == {"A2": {"id": "claude"}}
+
+
 def test_a_reentered_attempt_keeps_its_selection():
     found = plan(wave(), reentered_agent_ids=("A9", "A0"), override={"selectedAgentIds": ["A1"]})
     assert (found.source, found.selected_agent_ids, found.closure_only) == ("re-entered", ("A9", "A0"), True)

@@ -50,7 +50,7 @@ class InitialPlan(NamedTuple):
     """The first selection of a launch. `source` is one of the words above, `because` says it for people.
 
     `closure_only`: no implementation agent is selected; the sweep starts at the stage of `start_phase`.
-    `executor_states` are those of a persisted plan, to be put back before launching.
+    `executor_states` are those of a persisted plan, which an attempt that is re-entered was begun by, to be put back.
     """
 
     pre_completed_agent_ids: tuple[str, ...]
@@ -78,7 +78,7 @@ def plan_initial_attempt(plan: PlanFacts) -> InitialPlan:
     selected, source, because, start = _first_selection(plan, override, available, current)
     selected = without_mixed_closure(selected, facts.bindings)
     closure_only = _closure_only(selected, start, plan)
-    states = (plan.relaunch_plan or {}).get("executorStates") or {} if source == PERSISTED else {}
+    states = (plan.relaunch_plan or {}).get("executorStates") or {} if source in (PERSISTED, REENTERED) else {}
     return InitialPlan(
         pre_completed,
         stale,
