@@ -6,17 +6,21 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from launch_lab import ROOT
+from launch_lab import DELTA, PROOF, ROOT
 from supervisor_lab import CONTEXT, SupervisorLab
 from waiting import wait_until
+
+from wave_lib.runtime.agent_outcomes import agent_alive
 
 Make = Callable[..., SupervisorLab]
 
@@ -71,6 +75,45 @@ def test_a_full_disk_stops_nothing_for_good(lab: Make, small_disk: Path) -> None
     shutil.rmtree(outside)
 
 
+@pytest.fixture
+def filled(lab: Make, small_disk: Path, tmp_path: Path) -> tuple[SupervisorLab, Any, Path]:
+    """(workspace, its launcher, the ballast): A1 has filled the disk and waits; the launcher has noticed."""
+    work = lab(small_disk, workers=("A1", "A2"))
+    (work.root / ".tmp").mkdir()
+    os.mkfifo(tmp_path / "gate")
+    work.write("agents/run.sh", f'cat > /dev/null\necho "start $1 $2" >> {tmp_path}/log\n. "./agents/$1.sh"\n')
+    words = work.echo(PROOF, DELTA)
+    work.script("A1", f"{words}cat /dev/zero > .tmp/ballast 2> /dev/null\nread -r _ < {tmp_path}/gate\n")
+    child = work.start()
+    assert child.stderr is not None
+    deadline = threading.Timer(30, child.kill)
+    deadline.start()
+    assert any("no space on the disk" in line for line in child.stderr)
+    deadline.cancel()
+    return work, child, small_disk / ".tmp/ballast"
+
+
+def test_a_launcher_waits_for_space_and_its_agents_go_on(
+    filled: tuple[SupervisorLab, Any, Path], tmp_path: Path
+) -> None:
+    work, child, ballast = filled
+    ballast.unlink()
+    (tmp_path / "gate").write_text("go\n")
+    done = work.finish(child)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted((tmp_path / "log").read_text().split("\n")) == ["", "start A0 0", "start A1 0", "start A2 0"]
+
+
+def test_a_launcher_that_waits_for_space_hears_a_signal(filled: tuple[SupervisorLab, Any, Path]) -> None:
+    work, child, ballast = filled
+    child.send_signal(signal.SIGINT)
+    done = work.finish(child)
+    assert done.returncode in (1, 130), done.stderr
+    ballast.unlink()
+    records = [str(path) for path in work.root.glob(".tmp/*/status/*.runtime.json")]
+    assert records and not any(agent_alive(record) for record in records)
+
+
 @pytest.mark.skipif(os.getuid() == 0, reason="root writes everywhere")
 def test_a_root_that_may_not_be_written(lab: Make) -> None:
     work = lab()
@@ -98,6 +141,53 @@ def test_a_read_only_mount(lab: Make, small_disk: Path) -> None:
         assert done.returncode == 1, arguments
         assert json.loads(done.stdout)["error"]["code"] == "not-writable", done.stdout
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=False)
+
+
+_HOG = """
+import os, time
+try:
+    while True:
+        if os.fork() == 0:
+            time.sleep(300)
+except BlockingIOError:
+    print("full", flush=True)
+time.sleep(300)
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_too_many_processes_of_another_user(lab: Make) -> None:
+    """Root knows no such limit: the supervisor is a user of its own, who may touch root's files all the same."""
+    capabilities = "+dac_override,+dac_read_search,+fowner"
+    somebody = ["setpriv", "--reuid=54321", f"--inh-caps={capabilities}", f"--ambient-caps={capabilities}"]
+    if shutil.which("setpriv") is None or subprocess.run([*somebody, "true"], check=False).returncode != 0:
+        pytest.skip("becoming somebody else is not possible here")
+    work = lab()
+    run = work.submit()
+
+    def start(few: int, *argv: str) -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            [*somebody, sys.executable, *argv],
+            cwd=work.root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (few, few)),
+        )
+        work.children.append(child)
+        return child
+
+    hog = start(40, "-c", _HOG)
+    assert hog.stdout is not None and hog.stdout.readline() == "full\n"
+    supervisor = start(41, str(ROOT / "wave.py"), "supervise", *CONTEXT, "--until-idle")
+    wait_until(lambda: "spawn-retry" in work.observations(run), what="a launch that does not succeed")
+    os.killpg(hog.pid, signal.SIGKILL)
+    done = work.finish(supervisor)
+    assert done.returncode == 0, done.stdout
+    state = work.recorded(run)
+    assert (state["status"], state["launchGeneration"]) == ("completed", 1), state["detail"]
 
 
 @pytest.mark.parametrize("limit", ["RLIMIT_NOFILE", "RLIMIT_NPROC"])

@@ -260,6 +260,16 @@ class EventLoop:
             if call is not None:
                 call()
 
+    def sleep_until_signal(self, seconds: float) -> None:
+        """For who cannot return to the loop just now: sleeps, and when a signal comes calls its callback at once."""
+        if self._wakeup is None:
+            time.sleep(seconds)
+            return
+        import select
+
+        if select.select([self._wakeup[0]], [], [], seconds)[0]:
+            self._on_signal_bytes()
+
     # --- running
 
     def run(self) -> None:

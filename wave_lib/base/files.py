@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 import errno
+import functools
 import json
 import os
 import stat
@@ -23,8 +24,10 @@ from .errors import DiskError, StateError
 from .locks import FileLock, locked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from typing import Any
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, TypeVar
+
+    F = TypeVar("F", bound=Callable[..., Any])
 
 _GONE = (FileNotFoundError, NotADirectoryError)
 _fdatasync = getattr(os, "fdatasync", os.fsync)
@@ -88,6 +91,36 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+# --- a full disk -----------------------------------------------------------------------------------------------------
+
+_on_full_disk: Callable[[DiskError, int], bool] | None = None
+
+
+def on_full_disk(ask: Callable[[DiskError, int], bool] | None) -> None:
+    """From now on `ask(error, tries)` is called when a write finds no space: True tries again, after its own pause.
+
+    For long-lived processes whose work would be lost with the write; None, as at the beginning, lets the error through.
+    """
+    global _on_full_disk
+    _on_full_disk = ask
+
+
+def _patient(write: F) -> F:
+    """Every write of this module either happened whole or not at all, so that it can be tried again."""
+
+    def tried(*arguments: Any, **options: Any) -> Any:
+        tries = 0
+        while True:
+            try:
+                return write(*arguments, **options)
+            except DiskError as error:
+                tries += 1
+                if error.key != "no-space" or _on_full_disk is None or not _on_full_disk(error, tries):
+                    raise
+
+    return functools.update_wrapper(tried, write)  # type: ignore[return-value]
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -248,6 +281,7 @@ def write_text(path: str, text: str, *, durable: bool = True, if_changed: bool =
     return write_bytes(path, data, durable=durable, if_changed=if_changed, mode=mode)
 
 
+@_patient
 def write_bytes(
     path: str, data: bytes, *, durable: bool = True, if_changed: bool = False, mode: int = 0o600
 ) -> bool:
@@ -275,6 +309,7 @@ def write_bytes(
     return True
 
 
+@_patient
 def create_bytes(path: str, data: bytes, *, durable: bool = True, mode: int = 0o644) -> bool:
     """Makes a file where there is none; False, and nothing is changed, when the path is taken. WORK 2.3.
 
@@ -366,6 +401,11 @@ def append_jsonl(
     """
     batch = [records] if isinstance(records, dict) else list(records)
     data = b"".join(_encode(record, path) for record in batch)
+    return _append(path, data, lock, durable, shown)
+
+
+@_patient
+def _append(path: str, data: bytes, lock: FileLock | None, durable: bool, shown: str) -> int:
     if lock is not None:
         return _append_locked(path, data, durable)
     try:
@@ -482,6 +522,7 @@ def remove_tree(path: str) -> None:
         raise disk_error(path, error, "remove") from None
 
 
+@_patient
 def publish(staged: str, path: str) -> None:
     """Renames a finished file or folder to its place, durably: it is there whole or not at all. SUP 7.4."""
     with DurableStep("publish", path):
@@ -515,6 +556,7 @@ def move_aside(path: str, suffix: str) -> str:
     return target
 
 
+@_patient
 def open_log(path: str, truncate: bool = False) -> int:
     """A descriptor that appends to a plain-text log, for a child's stdout and stderr. The caller closes it."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | (os.O_TRUNC if truncate else 0)
@@ -525,6 +567,7 @@ def open_log(path: str, truncate: bool = False) -> int:
         raise disk_error(path, error) from None
 
 
+@_patient
 def append_text(path: str, text: str) -> None:
     """Appends whole lines to a plain-text log in one write; no lock, no fsync: for people to read.
 

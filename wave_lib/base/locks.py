@@ -315,6 +315,7 @@ def _same_file(fd: int, path: str) -> bool:
 
 
 def _disk_error(path: str, error: OSError) -> DiskError:
-    return DiskError(
-        f"cannot use lock file: {error.strerror}", path, "check that the state folder is writable", key="not-writable"
-    )
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "free some space and try again" if full else "check that the state folder is writable"
+    key = "no-space" if full else "not-writable"
+    return DiskError(f"cannot use lock file: {error.strerror}", path, remedy, key=key)

@@ -15,6 +15,7 @@ import time
 from typing import Callable, NamedTuple
 
 from ..base import locks
+from ..base.errors import DiskError
 from ..base.files import write_json
 from ..base.process_identity import same_process
 from ..base.processes import (
@@ -121,7 +122,10 @@ def _ask_to_end(files: AgentFiles, reason: str) -> bool:
     runner = Identity.from_json(record.get("runnerIdentity"))
     if runner is None or not alive(runner):
         return False
-    write_json(files.stop, {"launchId": record.get("launchId"), "reason": reason, "at": now_iso()})
+    try:
+        write_json(files.stop, {"launchId": record.get("launchId"), "reason": reason, "at": now_iso()})
+    except DiskError:
+        pass  # it ends all the same, only the record does not say why
     return any([_signal_identified(runner, number) for number in (signal.SIGTERM, signal.SIGCONT)])
 
 

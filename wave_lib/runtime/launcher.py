@@ -14,9 +14,9 @@ import signal
 from typing import TYPE_CHECKING
 
 from ..base.durable_steps import set_step_role
-from ..base.errors import ExitCode, UsageError, WaveError
+from ..base.errors import DiskError, ExitCode, UsageError, WaveError
 from ..base.event_loop import EventLoop
-from ..base.files import ensure_dir, write_json
+from ..base.files import ensure_dir, on_full_disk, write_json
 from ..base.locks import trust_strangers
 from ..base.timestamps import now_iso
 from ..definition.config import load_wave_config
@@ -29,6 +29,7 @@ from . import dry_run, first_run, launch_selection, session_supervisor, telemetr
 from . import wave_reporting as report
 from .console import Console
 from .executor_preflight import preflight_wave
+from .full_disk import Patience
 from .session_supervisor import LaneBusyError, LauncherLock, take_launcher_lock
 from .wave_context import Interrupted, LaneRun, supervision_from
 from .wave_loop import WaveEnd, run_wave
@@ -56,6 +57,7 @@ def launch(options: LauncherOptions, root: str) -> int:
         try:
             _listen_to_signals(lane)
             lock.keep(lane.loop)
+            on_full_disk(Patience(lane))
             _prepare_tree(lane)
             code = _run(lane)
         except Interrupted as interrupt:
@@ -64,6 +66,7 @@ def launch(options: LauncherOptions, root: str) -> int:
             _failed(lane, error)
             raise
         finally:
+            on_full_disk(None)
             terminals.close_lane(lane)
             lock.release()
         telemetry_step.finish(lane)
@@ -146,7 +149,10 @@ def is_shutdown(lane: LaneRun) -> bool:
 def _interrupted(lane: LaneRun, interrupt: Interrupted) -> int:
     """Leave after a signal; the exit code, or minus the signal when the process is to end by it. Spec: LAUNCH 7.9."""
     if interrupt.keep_agents:
-        report.flush_global(lane)
+        try:
+            report.flush_global(lane)
+        except DiskError:
+            pass  # a projection; that the disk is full may be why we leave
         return -interrupt.signum
     code = 128 + interrupt.signum
     if lane.interrupted_wave is not None:

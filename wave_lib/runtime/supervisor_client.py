@@ -50,7 +50,9 @@ def prepare_root(paths: SupervisorPaths) -> None:
 
     try:
         ensure_dir(paths.runs_dir)
-        if not os.access(paths.runs_dir, os.W_OK | os.X_OK):
+        # Asked as the one who will write, who under sudo and the like is not the one who called.
+        effective = os.access in os.supports_effective_ids
+        if not os.access(paths.runs_dir, os.W_OK | os.X_OK, effective_ids=effective):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise disk_error(paths.runs_dir, error) from None
