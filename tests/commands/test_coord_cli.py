@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from control_lab import ControlLab
 
+from wave_lib.runtime.derived_state import refresh_derived_state
+from wave_lib.runtime.wave_scene import derived_context
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -35,13 +38,24 @@ def test_a_stranger_may_post_but_is_pointed_out(lab):
     assert code == 0 and json.loads(out)["agentId"] == "X7" and "warning: X7 is no agent of wave 0" in err
 
 
+@pytest.mark.parametrize(("target", "reason"), [("agent:A9", "missing-agent"), ("A2", "exact-agent-id")])
+def test_a_request_goes_on_record_as_it_was_made_and_holds_closure(lab, target, reason):
+    """A request to nobody is not lost: it stays unassigned and blocks until somebody settles it."""
+    words = ("coord", "post", "--agent", "A1", "--kind", "request", "--summary", "s", "--priority", "high")
+    code, out, err = lab.call(*words, "--wave", "0", "--target", target)
+    request = json.loads(out)
+    assert code == 0 and request["targets"] == [target] and ("is no agent" in err) == (reason == "missing-agent")
+    (assigned,) = refresh_derived_state(derived_context(lab.scene)).capability_assignments
+    assert (assigned["assignmentReason"], assigned["blocking"]) == (reason, True)
+    assert lab.record(assigned["id"])["priority"] == "high"
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
         (["--agent", "A1", "--kind", "claim"], 2),
         (["--agent", "A1", "--kind", "weird", "--summary", "s"], 1),
         (["--agent", "A1", "--kind", "claim", "--summary", "s", "--priority", "huge"], 2),
-        (["--agent", "A1", "--kind", "request", "--summary", "s", "--target", "agent:A9"], 1),
     ],
 )
 def test_bad_posts_change_nothing(lab, words, code):

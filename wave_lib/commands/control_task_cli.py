@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.errors import ExitCode, StateError, UsageError
 from .arguments import CHOICE, JSON, SWITCH, TEXT, Command, Flag, Parsed
-from .subcommands import PLACE, Verb, flag_value, ids_flag, ids_of, print_json, required, scene_of
+from .subcommands import PLACE, Verb, flag_value, ids_flag, ids_of, print_json, required, scene_of, warn
 
 if TYPE_CHECKING:
     from ..runtime.wave_scene import WaveScene
@@ -20,7 +20,7 @@ _DETAIL = Flag("--detail", TEXT, "more about it", metavar="text")
 RECORD_FLAGS = (
     Flag("--summary", TEXT, "what it is about, in one sentence", metavar="text"),
     _DETAIL,
-    ids_flag("--target", "whom it concerns: agent:<id> or capability:<name>"),
+    ids_flag("--target", "whom it concerns: agent:<id>, an agent id, or capability:<name>"),
     Flag("--priority", CHOICE, "how urgent", choices=("low", "normal", "high", "urgent"), default="normal"),
     Flag("--blocking", TEXT, "whether the wave waits for it", metavar="true|false", default="by kind"),
     Flag("--severity", TEXT, "how it blocks", metavar="severity", default="by kind and priority"),
@@ -96,7 +96,7 @@ def record_fields(given: Parsed, scene: WaveScene) -> JsonObject:
         "agentId": given.text("agent"),
         "summary": given.text("summary"),
         "detail": given.text("detail"),
-        "targets": [_target(target, scene) for target in ids_of(given, "target")],
+        "targets": [_known_target(target, scene) for target in ids_of(given, "target")],
         "priority": given.text("priority"),
         "blocking": flag_value(given, "blocking"),
         "blockerSeverity": given.text("severity"),
@@ -107,12 +107,11 @@ def record_fields(given: Parsed, scene: WaveScene) -> JsonObject:
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def _target(target: str, scene: WaveScene) -> str:
-    """A bare agent id becomes `agent:<id>`; an agent that the wave does not have is refused."""
-    bare = target[len("agent:") :] if target.startswith("agent:") else target
-    if target.startswith("agent:"):
-        scene.require_agents([bare])
-    return f"agent:{bare}" if scene.wave.agent(bare) is not None else target
+def _known_target(target: str, scene: WaveScene) -> str:
+    """The target as given. A request to nobody goes on record too: as no agent can take it, it holds closure."""
+    if target.startswith("agent:") and scene.wave.agent(target[len("agent:") :].strip()) is None:
+        warn(f"{target} is no agent of wave {scene.number}")
+    return target
 
 
 def require_author(scene: WaveScene, agent_id: str) -> None:

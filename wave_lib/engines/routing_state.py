@@ -255,6 +255,7 @@ def _assignment_record(item: Mapping[str, Any]) -> JsonObject:
         "source": "launcher",
         "targets": [f"agent:{assignee}"] if assignee else [],
         "status": item["state"] if assignee or resolved else "open",
+        "priority": item["priority"],
         "dependsOn": list(dict.fromkeys([item["requestId"], *item["dependsOn"]])),
         "confidence": "high" if assignee else "medium",
         "summary": named if assignee else f"Assignment unresolved for {item['requestId']}",
