@@ -97,7 +97,8 @@ def test_a_persisted_plan_is_followed_while_it_is_current():
 
 def test_a_reentered_attempt_stays_on_the_executors_that_its_plan_moved_agents_to():
     persisted = {"selectedAgentIds": ["A2"], "executorStates": {"A2": {"id": "claude"}}}
-    found = plan(wave(), reentered_agent_ids=("A2",), relaunch_plan=persisted)
+    of = wave(agent("A1"), agent("A2"), agent("A0"))
+    found = plan(of, reentered_agent_ids=("A2",), relaunch_plan=persisted)
     assert found.source == "re-entered" and found.executor_states == {"A2": {"id": "claude"}}
 
 

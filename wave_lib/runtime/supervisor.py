@@ -419,6 +419,7 @@ class Supervisor:
         elif act is Act.RESUME:
             self._resume(owned, seen, decision)
         elif act is Act.RELAUNCH:
+            owned.note_intent()  # whoever died before the launch may have died before this as well
             self._start(owned, list(owned.state["launcherArgs"]), resumed=owned.generation > 1)
         elif act is Act.FINISH:
             self._finish(owned, seen, decision)

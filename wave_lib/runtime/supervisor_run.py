@@ -186,6 +186,11 @@ class OwnedRun:
             notBefore=None,
             **counters,
         )
+        self.note_intent()
+
+    def note_intent(self) -> None:
+        """L3: the event of the launch that the snapshot announces, once."""
+        argv = self.state["launcherArgs"]
         self.event("launch-intent", launchGeneration=self.generation, launcherArgs=argv, durable=True)
 
     def _spawn(
