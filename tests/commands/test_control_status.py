@@ -210,6 +210,14 @@ def test_the_text_is_made_without_the_closed_tasks_and_says_the_same(lab):
     assert {**whole, "tasks": []} == {**part, "tasks": []}
 
 
+def test_the_edge_of_a_question_names_the_question_and_not_its_background(lab):
+    asked = ("--kind", "human-input", "--agent", "A1", "--summary", "Which port?", "--detail", "4711 is taken")
+    lab.say("control", "task", "create", *asked)
+    assert lab.status()["blockingEdge"]["detail"] == "Which port?"
+    _, out, _ = lab.call("control", "status", "--wave", "0")
+    assert any(line.startswith("blocking=human-input") and line.endswith(": Which port?") for line in out.splitlines())
+
+
 def test_signals_are_of_the_known_kinds(lab):
     lab.post("request", "A1", "--target", "agent:A2")
     payload = lab.status()
@@ -223,7 +231,7 @@ def test_adjudications_and_telemetry_are_shown_without_writing(lab):
     before = lab.tree()
     shown = lab.say("control", "adjudication", "get", "--agent", "A1")
     assert [item["attempt"] for item in shown["adjudications"]] == [2]
-    assert shown["adjudications"][0]["filePath"].endswith("attempt-2/A1.json")
+    assert shown["adjudications"][0]["filePath"] == lab.paths.rel(lab.paths.closure_record(0, 2, "A1"))
     code, out, _ = lab.call("control", "telemetry", "status", "--lane", "main", "--json")
     telemetry = json.loads(out)
     assert code == 0 and telemetry["pendingCount"] == 0 and telemetry["telemetryDir"]

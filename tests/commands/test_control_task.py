@@ -184,6 +184,23 @@ def test_a_question_is_asked_answered_once_and_replaced_only_by_force(lab):
     assert lab.status()["rerunRequest"] is None  # the wave never ran
 
 
+def test_a_replaced_answer_replaces_the_old_one_everywhere(lab):
+    """`--force` is a correction: nobody may go on reading what was wrong. Spec: COORD 11.1, 21.3."""
+    clarification = lab.post("clarification-request")
+    other = lab.say("feedback", "ask", "--agent", "A2", "--question", "And this?", "--json")["id"]
+    lab.say("control", "task", "act", "answer", "--id", other, "--response", "MIT")  # the same words, another question
+    escalation = lab.say("control", "task", "act", "escalate", "--id", clarification)["id"]
+    lab.say("control", "task", "act", "answer", "--id", escalation, "--response", "MIT")
+    question = lab.record(escalation)["artifactRefs"][-1]
+    lab.say("control", "task", "act", "answer", "--id", question, "--response", "BSD", "--force", "--operator", "me")
+    details = {name: lab.record(name)["detail"] for name in (question, escalation, clarification, other)}
+    assert details.pop(other) == "Answered by human-operator: MIT"
+    assert all(detail.endswith("Answered by me: BSD") for detail in details.values()), details
+    assert {lab.record(name)["status"] for name in details} == {"resolved"}
+    told = (lab.root / lab.say("coord", "inbox", "--agent", "A1")["inboxPath"]).read_text()
+    assert "Answered by me: BSD" in told and "MIT" not in told
+
+
 def test_an_escalation_is_answered_under_its_own_id(lab):
     question = lab.post("clarification-request", "A1")
     escalation = act(lab, "escalate", question)
@@ -297,6 +314,14 @@ def test_a_bundle_counts_for_its_agent(lab):
     made = lab.say(*REGISTER, "out/proof.txt", "--authoritative", "--doc-delta", "owned")
     row = lab.agent(lab.status(), "A1")
     assert row["closureState"] == "passed" and row["activeProofBundleIds"] == [made["entry"]["id"]]
+
+
+def test_a_registered_entry_is_the_one_of_the_registry(lab):
+    lab.write("proof.txt", "it works")
+    made = lab.say("control", "proof", "register", "--agent", "A1", "--artifact", "proof.txt")
+    assert made["entry"] == made["registry"]["entries"][-1]
+    after = lab.say("control", "proof", "supersede", "--agent", "A1", "--id", made["entry"]["id"])
+    assert [after["superseded"], after["entry"]] == after["registry"]["entries"]
 
 
 @pytest.mark.parametrize("words", [["missing.txt", "--authoritative"], ["src"], ["../outside.txt"]])

@@ -14,7 +14,7 @@ import pytest
 from coordination_lab import at, rec
 
 from wave_lib.engines.working_log import with_records
-from wave_lib.state import control_plane, log_checkpoint
+from wave_lib.state import control_plane, log_access, log_checkpoint
 from wave_lib.state.control_plane import ControlPlaneLog, materialize_events, read_event_file
 from wave_lib.state.coordination_records import FIELDS
 from wave_lib.state.coordination_store import (
@@ -303,3 +303,31 @@ def test_updates_see_what_others_did_to_the_log_meanwhile(tmp_path: Path) -> Non
     replaced.write_text("".join(json.dumps(rec(id=f"n{n}", kind="claim")) + "\n" for n in range(9)))
     replaced.replace(path)
     assert count() == [f"n{n}" for n in range(9)]
+
+
+@pytest.mark.parametrize("piece", [1, 300, 5000])
+def test_a_long_log_is_read_in_pieces_and_its_versions_are_not_kept(
+    tmp_path: Path, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_access, "PIECE", piece)
+    rng = random.Random(piece)
+    path = tmp_path / "log.jsonl"
+    for data in (written(rng, record_line) for _ in range(60)):
+        path.write_bytes(data)
+        log, cold = CoordinationLog(str(path)), read_record_file(str(path))
+        state = log.refresh()
+        assert isinstance(state.records, Versions) and state.records.added == []
+        assert state == materialize(cold.records) and log.bad_lines == cold.bad_lines, data
+
+
+def test_who_only_appends_keeps_no_views_and_the_views_are_right_when_asked_for(tmp_path: Path) -> None:
+    rng = random.Random(8)
+    path = tmp_path / "log.jsonl"
+    log = CoordinationLog(str(path))
+    for step in range(400):
+        with path.open("a") as file:
+            file.write(record_line(rng, step) + "\n")
+        latest = log.refresh_latest()
+        if rng.random() < 0.2:
+            cold = materialize(read_record_file(str(path)).records)
+            assert latest == cold.by_id and log.refresh() == cold

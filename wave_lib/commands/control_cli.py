@@ -71,7 +71,7 @@ def adjudications(given: Parsed, root: str) -> int:
     if agent_id is not None:
         scene.require_agents([agent_id])
     found = read_adjudications(scene.paths, scene.number, agent_id)
-    rows = [{**item, "filePath": os.path.relpath(item["filePath"])} for item in found]
+    rows = [{**item, "filePath": scene.paths.rel(item["filePath"])} for item in found]
     print_json({"lane": scene.paths.lane, "wave": scene.number, "adjudications": rows})
     return ExitCode.DONE
 

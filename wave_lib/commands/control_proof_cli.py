@@ -53,7 +53,8 @@ def register(given: Parsed, root: str) -> int:
     request = _request(given, scene)
     registered = register_bundle(scene.paths, scene.wave, request)
     _finish(scene, request, registered)
-    print_json({**_place(scene), "entry": _entry(registered.bundle), "registry": _registry(scene)})
+    registry, bundle_id = _registry(scene), registered.bundle["proofBundleId"]
+    print_json({**_place(scene), "entry": _entry_of(registry, bundle_id), "registry": registry})
     return ExitCode.DONE
 
 
@@ -79,8 +80,9 @@ def supersede(given: Parsed, root: str) -> int:
     registered = supersede_bundle(scene.paths, scene.wave, bundle_id, request)
     request = request._replace(artifacts=tuple(item["path"] for item in registered.bundle["artifacts"]))
     _finish(scene, request, registered)
-    document = {"superseded": _entry(registered.superseded or {}), "entry": _entry(registered.bundle)}
-    print_json({**_place(scene), **document, "registry": _registry(scene)})
+    registry = _registry(scene)
+    old, new = _entry_of(registry, bundle_id), _entry_of(registry, registered.bundle["proofBundleId"])
+    print_json({**_place(scene), "superseded": old, "entry": new, "registry": registry})
     return ExitCode.DONE
 
 
@@ -152,8 +154,9 @@ def _place(scene: WaveScene) -> JsonObject:
     return {"lane": scene.paths.lane, "wave": scene.number}
 
 
-def _entry(bundle: JsonObject) -> JsonObject:
-    return {"id": bundle.get("proofBundleId"), **bundle}
+def _entry_of(registry: JsonObject | None, bundle_id: str) -> JsonObject | None:
+    entries = registry["entries"] if registry else ()
+    return next((entry for entry in entries if entry["id"] == bundle_id), None)
 
 
 def _registry(scene: WaveScene) -> JsonObject | None:

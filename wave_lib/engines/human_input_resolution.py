@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..state.coordination_records import (
     clarification_closure_condition,
     closure_clarification,
+    is_linked,
     is_open,
     linked_requests,
 )
@@ -20,18 +21,31 @@ if TYPE_CHECKING:
     JsonObject = dict[str, Any]
 
 
+def what_was_said(answer: str, operator: str, disposition: str) -> str:
+    """The sentence that an answer leaves in every record that it closes."""
+    return f"{'Dismissed' if disposition == 'dismissed' else 'Answered'} by {operator}: {answer}"
+
+
 def answer_records(
-    state: CoordinationState, request_id: str, answer: str, operator: str, disposition: str, now: str
+    state: CoordinationState,
+    request_id: str,
+    answer: str,
+    operator: str,
+    disposition: str,
+    now: str,
+    replaced: str = "",
 ) -> list[JsonObject]:
     """Updates that an answer (or, with disposition `dismissed`, its refusal) brings about, in order.
 
-    Also settles the clarification of a linked escalation that was superseded meanwhile.
+    Also settles the clarification of a linked escalation that was superseded meanwhile. `replaced` is what an earlier
+    answer to the same question said (`what_was_said`): records that it closed say the new one instead.
     """
-    dismissed = disposition == "dismissed"
-    status = "cancelled" if dismissed else "resolved"
-    told = f"Dismissed by {operator}: {answer}" if dismissed else f"Answered by {operator}: {answer}"
+    status = "cancelled" if disposition == "dismissed" else "resolved"
+    told = what_was_said(answer, operator, disposition)
     log = WorkingLog(state, {}, now)
     linked = [record for record in state.latest if _names(record, request_id)]
+    if replaced:
+        _correct(log, linked, replaced, told, operator)
     clarifications = []
     for record in linked:
         named = record["id"] if record["kind"] == "clarification-request" else _clarification_of(record)
@@ -48,6 +62,17 @@ def answer_records(
         for escalation in log.open_escalations(clarification_closure_condition(clarification_id)):
             _close(log, escalation, operator, status, behind)
     return log.appended
+
+
+def _correct(log: WorkingLog, linked: Sequence[JsonObject], wrong: str, told: str, operator: str) -> None:
+    """Put the words of the new answer in the place of the old ones, in all that the old one had closed."""
+    chain = {record["id"] for record in linked}
+    chain |= {named for record in linked for named in [_clarification_of(record)] if named}
+    for record in log.state.latest:
+        behind = record["id"] in chain or is_linked(record, chain)
+        if behind and not is_open(record) and record["detail"].endswith(wrong):
+            detail = record["detail"][: -len(wrong)] + told
+            log.update(record, attempt=record["attempt"], detail=detail, resolvedBy=operator)
 
 
 def _names(record: Mapping[str, Any], request_id: str) -> bool:

@@ -262,7 +262,8 @@ def _task_edge(kind: str, tasks: Sequence[JsonObject], fits: Any) -> JsonObject 
     if task is None:
         return None
     agent = task["ownerAgentId"] if kind == "blocker" else task["assigneeAgentId"] or task["ownerAgentId"]
-    return _edge(kind, task["taskId"], agent, task["detail"] or task["title"])
+    asked = kind in ("human-input", "human-escalation", "clarification")  # the detail is only the background
+    return _edge(kind, task["taskId"], agent, task["title"] if asked else task["detail"] or task["title"])
 
 
 def _contradiction_edge(facts: EdgeFacts, involved: Sequence[str] | None) -> JsonObject | None:

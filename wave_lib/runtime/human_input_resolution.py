@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.errors import StateError
 from ..base.timestamps import now_iso
-from ..engines.human_input_resolution import answer_records, auto_resume_request
+from ..engines.human_input_resolution import answer_records, auto_resume_request, what_was_said
 from ..engines.task_actions import question_of
 from ..state.control_plane import event_of, read_control_plane, sync_mirrors, update_events
 from ..state.coordination_records import is_open
 from ..state.coordination_store import update_log
-from ..state.feedback_store import Answer, read_wave_requests
+from ..state.feedback_store import Answer, read_request, read_wave_requests, token
 from ..state.retry_state import clear_relaunch_plan, new_request_id
 from .derived_state import NO_FACTS, refresh_derived_state
 from .human_questions import answer_human, note_answer
@@ -28,6 +28,7 @@ from .wave_scene import derived_context, derived_facts, launcher_is_active, read
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ..definition.lane_paths import LanePaths
     from .derived_state import DerivedContext, DerivedFacts
     from .wave_scene import WaveScene
 
@@ -80,17 +81,29 @@ def answer_human_input_and_reconcile(
     context: DerivedContext, request_id: str, answer: Answer, around: Surroundings = NOTHING_AROUND
 ) -> JsonObject:
     """Answer or dismiss a request and settle what waits for it; returns its document. StateError as `answer_human`."""
+    replaced = _said_before(context.paths, request_id) if answer.force else ""
     document = answer_human(context.paths, context.wave.wave, request_id, answer, "feedback")
-    _reconcile(context, request_id, answer, around)
+    _reconcile(context, request_id, answer, around, replaced)
     return document
 
 
-def _reconcile(context: DerivedContext, answered_id: str, answer: Answer, around: Surroundings) -> None:
-    """Carry an answer to every record that waits for it."""
+def _said_before(paths: LanePaths, request_id: str) -> str:
+    """What the answer that is on file left in the records that it closed; empty when there is none."""
+    response = (read_request(paths.feedback_request(token(request_id))) or {}).get("response")
+    if not isinstance(response, dict):
+        return ""
+    return what_was_said(*(str(response.get(key) or "") for key in ("text", "operator", "disposition")))
+
+
+def _reconcile(
+    context: DerivedContext, answered_id: str, answer: Answer, around: Surroundings, replaced: str = ""
+) -> None:
+    """Carry an answer to every record that waits for it, and to those that say what it replaces."""
     paths, number = context.paths, context.wave.wave
+    said = answer.text, answer.operator, answer.disposition
     appended = update_log(
         paths.coordination_log(number),
-        lambda state: answer_records(state, answered_id, answer.text, answer.operator, answer.disposition, now_iso()),
+        lambda state: answer_records(state, answered_id, *said, now_iso(), replaced),
     )
     mirror_escalations(paths, number, appended)
     refresh_derived_state(context, around.facts)

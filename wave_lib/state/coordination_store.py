@@ -25,7 +25,7 @@ from .coordination_records import (
     normalize_record,
     updated_record,
 )
-from .log_access import collector_paused, locked_log
+from .log_access import collector_paused, locked_log, read_pieces
 from .log_checkpoint import Checkpoint, CheckpointFile, pack, unpack
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class CoordinationState(NamedTuple):
 
 
 class Versions(Sequence):  # type: ignore[type-arg]  # no subscript at run time: Python 3.9 is fine, mypy is told
-    """Every version of a log that goes on from a checkpoint: read only when somebody wants them, which is rare."""
+    """Every version in a log: read only when somebody wants them, which is rare; to keep them all takes much memory."""
 
     def __init__(self, read: Callable[[], list[JsonObject]], added: Sequence[JsonObject] = ()) -> None:
         self.read = read
@@ -102,6 +102,9 @@ class Versions(Sequence):  # type: ignore[type-arg]  # no subscript at run time:
 
     def __len__(self) -> int:
         return len(self._all())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._all() == list(other)
 
 
 def _key(record: JsonObject) -> tuple[str, str]:
@@ -134,6 +137,10 @@ class _View:
         return low
 
 
+_SORTED_AS_FAST = 20
+"""One in so many records is put in its place as fast as all are sorted anew."""
+
+
 class CoordinationFold:
     """Folds records in log order and keeps the sorted views up to date: the cost of an append is one record's.
 
@@ -148,6 +155,7 @@ class CoordinationFold:
         self._latest = _View()
         self._open = _View()
         self._by_kind: dict[str, _View] = {}
+        self._waiting: list[tuple[JsonObject | None, JsonObject]] | None = []  # for their place; None: all of them
 
     @classmethod
     def resume(cls, state: CoordinationState) -> CoordinationFold:
@@ -169,7 +177,7 @@ class CoordinationFold:
         fold = cls()
         fold._by_id = {record["id"]: record for record in latest}
         fold._first = {**fold._by_id, **{record["id"]: record for record in first}}
-        fold._fill()
+        fold._waiting = None
         return fold
 
     @property
@@ -178,27 +186,14 @@ class CoordinationFold:
         return self._by_id
 
     def read_versions_by(self, read: Callable[[], list[JsonObject]]) -> None:
-        """From now on the versions come from `read`, when somebody wants them; none is kept here."""
+        """The versions until now are what `read` gives, when somebody wants them; none of them is kept here."""
         self._unread, self._records = read, []
 
     def add(self, record: JsonObject) -> None:
-        """Fold one version into the views."""
-        previous = self._by_id.get(record["id"])
-        merged = self._fold(record)
-        if previous is not None:
-            for view in self._views_of(previous):
-                view.drop(previous)
-        for view in self._views_of(merged):
-            view.put(merged)
+        """Fold one version: later values win key by key, `id` and `createdAt` of the first version stay.
 
-    def add_many(self, records: Iterable[JsonObject]) -> None:
-        """Fold many records at once; the views are sorted once at the end."""
-        for record in records:
-            self._fold(record)
-        self._fill()
-
-    def _fold(self, record: JsonObject) -> JsonObject:
-        """Later values win key by key, `id` and `createdAt` of the first version stay. Leaves the views alone."""
+        The views follow when somebody asks for them: who only appends does not.
+        """
         record_id = record["id"]
         previous = self._by_id.get(record_id)
         if previous is None:
@@ -207,7 +202,21 @@ class CoordinationFold:
             merged = {**previous, **record, "createdAt": previous["createdAt"]}
         self._records.append(record)
         self._by_id[record_id] = merged
-        return merged
+        if self._waiting is not None:
+            self._waiting.append((previous, merged))
+            if len(self._waiting) * _SORTED_AS_FAST > len(self._by_id):
+                self._waiting = None
+
+    def _place_waiting(self) -> None:
+        if self._waiting is None:
+            self._fill()
+        for previous, merged in self._waiting or ():
+            if previous is not None:
+                for view in self._views_of(previous):
+                    view.drop(previous)
+            for view in self._views_of(merged):
+                view.put(merged)
+        self._waiting = []
 
     def _views_of(self, record: JsonObject) -> list[_View]:
         views = [self._latest, self._by_kind.setdefault(record["kind"], _View())]
@@ -223,6 +232,7 @@ class CoordinationFold:
 
     def state(self) -> CoordinationState:
         """The present state; lists are copies, records are shared and never changed in place."""
+        self._place_waiting()
         return CoordinationState(
             list(self._records) if self._unread is None else Versions(self._unread, self._records),
             list(self._latest.records),
@@ -244,7 +254,8 @@ def _order_time(stamp: str) -> str:
 def materialize(records: Iterable[JsonObject]) -> CoordinationState:
     """The state that records in log order add up to. Spec: COORD 4."""
     fold = CoordinationFold()
-    fold.add_many(records)
+    for record in records:
+        fold.add(record)
     return fold.state()
 
 
@@ -281,7 +292,6 @@ class CoordinationLog:
         self.path = path
         self._checkpoint = CheckpointFile(checkpoint, path)
         self._begun = False
-        self._resumed = False
         self._fold = CoordinationFold()
         self._offset = 0
         self._next_line = 1
@@ -322,10 +332,8 @@ class CoordinationLog:
         except (KeyError, TypeError, ValueError, AttributeError):
             return  # a cache that cannot be read is none
         self._fold = fold
-        self._resumed = True
         self._latest_raw = dict(fold.by_id)
         self._offset = found.size
-        self._fold.read_versions_by(self._versions_until(found.size))
         self._next_line = found.next_line
         self.bad_lines = found.bad_lines
 
@@ -334,29 +342,28 @@ class CoordinationLog:
         if not self._begun:
             self._resume()
         self._begun = True
-        reading = read_jsonl(self.path, self._offset, self._next_line)
-        if reading.next_offset < self._offset:
-            self.__init__(self.path)  # type: ignore[misc]
-            self._read_on()
-            return True
-        if reading.next_offset == self._offset:
-            return False
-        records, bad = parse_lines(self.path, reading, self._latest_raw, self._next_line)
-        if self._offset:
+        before = self._offset
+        for reading in read_pieces(self.path, self._offset, self._next_line):
+            if reading.next_offset < self._offset:
+                self.__init__(self.path)  # type: ignore[misc]
+                self._read_on()
+                return True
+            records, bad = parse_lines(self.path, reading, self._latest_raw, self._next_line)
             for record in records:
                 self._fold.add(record)
-        else:
-            self._fold.add_many(records)
-        self._next_line = reading.next_line
-        self._offset = reading.next_offset
-        self.bad_lines += bad
-        if self._resumed:
-            self._fold.read_versions_by(self._versions_until(self._offset))
-        return True
+            self._fold.read_versions_by(self._versions_until(reading.next_offset))
+            self._next_line = reading.next_line
+            self._offset = reading.next_offset
+            self.bad_lines += bad
+        return self._offset != before
 
     def _versions_until(self, end: int) -> Callable[[], list[JsonObject]]:
         path = self.path  # not `self`: fold and log would keep each other, and a long log is a lot to keep
         return lambda: parse_lines(path, read_jsonl(path, end=end), {}).records
+
+
+_SHAPE = dict.fromkeys(FIELDS)
+"""Records made of this one share their keys; as they come from JSON each has its own, three times as large."""
 
 
 def parse_lines(
@@ -366,7 +373,9 @@ def parse_lines(
     bad = [LogDiagnostic(path, line, "not a JSON object") for line, _ in reading.bad_lines]
     records: list[JsonObject] = []
     for line, raw in zip(reading.record_lines(first_line), reading.records):
-        if not is_normal(raw):
+        if is_normal(raw):
+            raw = {**_SHAPE, **raw}
+        else:
             try:
                 raw = normalize_record({**previous.get(str(raw.get("id")), {}), **raw}, reading=True)
             except WaveError as error:
