@@ -51,19 +51,22 @@ def rows(folder: str) -> list[Row]:
             _append(path, line(RECORDS + number, RECORDS + number))
             taken.append(_seconds(reader.refresh))
         found.append((f"100,000 records: {name}, after one append", statistics.median(taken) * 1000, "ms", 20.0))
-    derived = _derived(paths)
-    _write(control, [_event(number) for number in range(EVENTS)])
-    return [*found, derived, *_status(folder, coordination)]
+    return [*found, _derived(paths), *_status(folder, paths)]
 
 
-def _status(folder: str, log: str) -> list[Row]:
-    """`control status` as a process of its own, after a command that wrote a checkpoint; as many ids is the worst."""
+def _status(folder: str, paths: LanePaths) -> list[Row]:
+    """`control status` as a process of its own, after a command that wrote checkpoints; as many ids is the worst."""
     found: list[Row] = []
-    for ids in (IDS, RECORDS):
-        _write(log, [_record(number, number % ids) for number in range(RECORDS)])
+    for name, records, ids, events in (
+        ("100,000 events", IDS, IDS, RECORDS),
+        (f"100,000 records of {IDS:,} ids", RECORDS, IDS, EVENTS),
+        ("100,000 records of 100,000 ids", RECORDS, RECORDS, EVENTS),
+    ):
+        _write(paths.control_plane_log(0), [_event(number) for number in range(events)])
+        _write(paths.coordination_log(0), [_record(number, number % ids) for number in range(records)])
         _run(folder, "coord", "post", "--wave", "0", "--agent", "W1", "--kind", "claim", "--summary", "done")
         taken = [_seconds(lambda: _run(folder, "control", "status", "--wave", "0")) for _ in range(3)]
-        found.append((f"100,000 records of {ids:,} ids: control status", statistics.median(taken), "s", 2.0))
+        found.append((f"{name}: control status", statistics.median(taken), "s", 2.0))
     return found
 
 

@@ -13,6 +13,7 @@ from wave_lib.base.locks import take
 from wave_lib.engines.task_snapshots import OPEN_STATES
 from wave_lib.engines.wave_signals import SIGNALS
 from wave_lib.runtime.control_status import read_payload
+from wave_lib.state import log_checkpoint
 
 FIELDS = [
     "lane", "wave", "agentId", "phase", "waveRunState", "executionState", "closureState", "controllerState",
@@ -208,6 +209,20 @@ def test_the_text_is_made_without_the_closed_tasks_and_says_the_same(lab):
     for agent in (*whole["logicalAgents"], *part["logicalAgents"]):
         agent["taskIds"] = [task for task in agent["taskIds"] if task not in closed]
     assert {**whole, "tasks": []} == {**part, "tasks": []}
+
+
+def test_checkpoints_are_written_by_who_changes_something_and_decide_nothing(lab, monkeypatch):
+    monkeypatch.setattr(log_checkpoint, "LEAST", 1)
+    lab.attempt("A1")
+    lab.post("request", "A1", "--target", "agent:A2")
+    files = [Path(lab.paths.coordination_checkpoint(0)), Path(lab.paths.control_plane_checkpoint(0))]
+    assert all(file.exists() for file in files)
+    with_them = lab.status()
+    for file in files:
+        file.unlink()
+    before = lab.tree()
+    assert lab.status() == with_them
+    assert lab.tree() == before  # a reader makes no new ones
 
 
 def test_the_edge_of_a_question_names_the_question_and_not_its_background(lab):
