@@ -18,7 +18,7 @@ from launch_lab import LaunchLab
 from waiting import wait_until
 
 ENV = {"CORRIDOR_API_TOKEN": "corridor-token-1", "CONTEXT7_API_KEY": "ctx7-key-12345", "WAVE_API_TOKEN": TOKEN}
-PROMPTLY = 5.0  # seconds; the time budgets of the fetches are 10 to 60
+PROMPTLY = 8.0  # seconds; the time budgets of the fetches are 10 to 60
 LIBRARIES = {"none": {}, "core": {"libraries": [{"libraryId": "/org/lib"}]}}
 
 
@@ -75,7 +75,7 @@ def test_agents_settle_while_another_ones_documentation_hangs(
     documented(lab, "A2")
     child = lab.start(env=ENV)
     wait_until(lambda: hanging.asked, what="the question for documentation")
-    wait_until(lambda: settled(lab) == {"A1"}, within=8, what="the end of A1")  # A2 is asked for 10 s at the least
+    wait_until(lambda: settled(lab) == {"A1"}, within=20, what="the end of A1")  # A2 is asked for, three times for 10 s
     assert stopped(lab, child).returncode == 143
     assert lab.ran() == ["A1"]
     assert lab.state("run-state.json")["waves"]["0"]["currentState"] == "blocked"

@@ -22,7 +22,7 @@ from wave_lib.providers.wave_control_delivery import flush
 
 ENV = {"CORRIDOR_API_TOKEN": "corridor-token-1", "CONTEXT7_API_KEY": "ctx7-key-12345", "WAVE_API_TOKEN": TOKEN}
 SECONDS = 0.25  # time of one try, and of a whole fetch
-SOON = 4.0
+SOON = 8.0
 HUGE = 6 * 1024 * 1024
 EVIL = "https://evil.invalid/api/x"
 
@@ -122,7 +122,7 @@ class Bad:
 @pytest.mark.parametrize("what", BAD_PAGES)
 def test_corridor_asked_directly(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if what == "endless pages":
-        monkeypatch.setattr(corridor, "DIRECT_BUDGET_SECONDS", SOON)
+        monkeypatch.setattr(corridor, "DIRECT_BUDGET_SECONDS", SOON / 2)
     with Bad(BAD_PAGES[what]) as service:
         lane = corridor_lane(tmp_path, baseUrl=f"{service.url}/api")
         made = corridor.materialize_corridor(lane.paths, lane.wave, lane.bindings, 1, ENV)
