@@ -8,8 +8,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import ExitCode, UsageError, WaveError
-from .arguments import COUNT, SWITCH, TEXT, Command, Flag, usage
-from .supervisor_context import CONTEXT, RUN_ID, guarded, parse_once, required_run
+from .arguments import COUNT, SWITCH, TEXT, Command, Flag
+from .supervisor_context import CONTEXT, RUN_ID, guarded, read_once, required_run
 
 if TYPE_CHECKING:
     from ..base.event_loop import EventLoop
@@ -47,9 +47,8 @@ def run(argv: list[str], root: str) -> int:
 
 
 def _attach(argv: list[str], root: str) -> int:
-    parsed = parse_once(ATTACH, argv)
-    if parsed.help:
-        sys.stdout.write(usage(ATTACH))
+    parsed = read_once(ATTACH, argv)
+    if parsed is None:
         return 0
     if parsed.has("agent") == parsed.has("dashboard"):
         raise UsageError("Specify exactly one of --agent <id> or --dashboard")

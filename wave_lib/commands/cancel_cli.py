@@ -8,15 +8,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import ExitCode, UsageError, WaveError
-from .arguments import COUNT, JSON, SWITCH, TEXT, WAVE, Command, Flag, usage
+from .arguments import COUNT, JSON, SWITCH, TEXT, WAVE, Command, Flag
 from .supervisor_context import (
     CONTEXT,
     RUN_ID,
     guarded,
     is_legacy,
     lane_paths,
-    parse_once,
     print_json,
+    read_once,
     required_run,
 )
 
@@ -47,9 +47,8 @@ def run(argv: list[str], root: str) -> int:
 
 
 def _cancel(argv: list[str], root: str) -> int:
-    parsed = parse_once(CANCEL, argv)
-    if parsed.help:
-        sys.stdout.write(usage(CANCEL))
+    parsed = read_once(CANCEL, argv)
+    if parsed is None:
         return 0
     if parsed.has("wave") and not parsed.has("run-id"):
         return _cancel_wave(parsed, root)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import UsageError
 from ..base.timestamps import parse_iso
-from .arguments import COUNT, JSON, POSITIVE, SWITCH, TEXT, Command, Flag, usage
-from .supervisor_context import CONTEXT, all_roots, guarded, lane_paths, legacy_run, parse_once, paths_of, print_json
+from .arguments import COUNT, JSON, POSITIVE, SWITCH, TEXT, Command, Flag
+from .supervisor_context import CONTEXT, all_roots, guarded, lane_paths, legacy_run, paths_of, print_json, read_once
 
 if TYPE_CHECKING:
     from ..definition.supervisor_paths import SupervisorPaths
@@ -41,9 +40,8 @@ def run(argv: list[str], root: str) -> int:
 
 
 def _runs(argv: list[str], root: str) -> int:
-    parsed = parse_once(RUNS, argv)
-    if parsed.help:
-        sys.stdout.write(usage(RUNS))
+    parsed = read_once(RUNS, argv)
+    if parsed is None:
         return 0
     wanted = _wanted(parsed.text("status"))
     places, keep = _places(parsed, root)

@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import ExitCode
-from .arguments import COUNT, JSON, SWITCH, Command, Flag, usage
-from .supervisor_context import CONTEXT, RUN_ID, guarded, is_legacy, parse_once, print_json, required_run
+from .arguments import COUNT, JSON, SWITCH, Command, Flag
+from .supervisor_context import CONTEXT, RUN_ID, guarded, is_legacy, print_json, read_once, required_run
 
 if TYPE_CHECKING:
     from ..definition.supervisor_paths import RunPaths, SupervisorPaths
@@ -45,9 +45,8 @@ def run_wait(argv: list[str], root: str) -> int:
 
 
 def _status(argv: list[str], root: str) -> int:
-    parsed = parse_once(STATUS, argv)
-    if parsed.help:
-        sys.stdout.write(usage(STATUS))
+    parsed = read_once(STATUS, argv)
+    if parsed is None:
         return 0
     paths, submitted = required_run(parsed, root)
     view = see(paths, submitted)
@@ -95,9 +94,8 @@ def status_line(document: dict[str, Any]) -> str:
 
 
 def _wait(argv: list[str], root: str) -> int:
-    parsed = parse_once(WAIT, argv)
-    if parsed.help:
-        sys.stdout.write(usage(WAIT))
+    parsed = read_once(WAIT, argv)
+    if parsed is None:
         return 0
     paths, submitted = required_run(parsed, root)
     deadline = time.monotonic() + parsed.number("timeout-seconds", 30)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from typing import TYPE_CHECKING
 
 from ..base.errors import UsageError
-from .arguments import COUNT, JSON, POSITIVE, SWITCH, Command, Flag, usage
-from .supervisor_context import CONTEXT, guarded, lane_paths, parse_once, paths_of, print_json
+from .arguments import COUNT, JSON, POSITIVE, SWITCH, Command, Flag
+from .supervisor_context import CONTEXT, guarded, lane_paths, paths_of, print_json, read_once
 
 if TYPE_CHECKING:
     from ..definition.lane_paths import LanePaths
@@ -44,9 +43,8 @@ def run(argv: list[str], root: str) -> int:
 
 
 def _supervise(argv: list[str], root: str) -> int:
-    parsed = parse_once(SUPERVISE, argv)
-    if parsed.help:
-        sys.stdout.write(usage(SUPERVISE))
+    parsed = read_once(SUPERVISE, argv)
+    if parsed is None:
         return 0
     if parsed.has("once") and parsed.has("until-idle"):
         raise UsageError("--once and --until-idle exclude each other")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..base.errors import UsageError, WaveError
 from ..definition.supervisor_paths import SupervisorPaths, is_run_id, quick_state_dir
-from .arguments import LANE, PROJECT, TEXT, Flag, parse
+from .arguments import LANE, PROJECT, TEXT, Flag, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,8 +57,8 @@ def print_json(document: object) -> None:
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
-def parse_once(command: Command, argv: Sequence[str]) -> Parsed:
-    """Parse; a context flag that is given twice with different values is an error. Spec: SUP 6."""
+def read_once(command: Command, argv: Sequence[str]) -> Parsed | None:
+    """`arguments.read`; a context flag that is given twice with different values is an error. Spec: SUP 6."""
     seen: dict[str, str] = {}
     names = {flag.name for flag in (*CONTEXT, RUN_ID)}
     for at, token in enumerate(argv):
@@ -67,7 +67,7 @@ def parse_once(command: Command, argv: Sequence[str]) -> Parsed:
             value = value if equals else argv[at + 1]
             if seen.setdefault(name, value) != value:
                 raise UsageError(f"{name} is given twice, with different values")
-    return parse(command, argv)
+    return read(command, argv)
 
 
 def required_run(parsed: Parsed, root: str) -> tuple[SupervisorPaths, RunPaths]:
