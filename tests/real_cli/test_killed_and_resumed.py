@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
@@ -87,6 +88,12 @@ class RealLab(SupervisorLab):
         self.write("agents/late.sh", 'if ! [ -e held-up ]; then touch held-up; read -r _ < gate; fi\nexec "$@"\n')
         os.mkfifo(root / "gate")
 
+    def finish(self, child: subprocess.Popen[str], within: float = 200) -> subprocess.CompletedProcess[str]:
+        return super().finish(child, within)
+
+    def finished(self, run_id: str, within: int = 180) -> dict[str, Any]:
+        return super().finished(run_id, within)
+
     def effects(self) -> list[str]:
         """What the shell calls did, in order."""
         path = self.root / "effects"
@@ -94,7 +101,7 @@ class RealLab(SupervisorLab):
 
     def wait_for_the_interrupted_call(self) -> None:
         """The call is under way, and the CLI has written down that it is (claude and opencode do so in batches)."""
-        wait_until(lambda: self.effects() == ["first", "second"], what="the call that blocks", within=60)
+        wait_until(lambda: self.effects() == ["first", "second"], what="the call that blocks", within=180)
         words = INTERRUPTED.encode()
 
         def noted() -> bool:

@@ -109,7 +109,7 @@ def test_the_resume_call_is_accepted(lab: Lab, server: ModelServer, executor: st
         env={**os.environ, **spec.env, "PWD": str(lab.root)},
         input=b"Go on.",
         capture_output=True,
-        timeout=40,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr.decode()
     assert MARKER.encode() in done.stdout
@@ -129,7 +129,7 @@ def test_an_unknown_session_is_recognised(lab: Lab, server: ModelServer, executo
         env={**os.environ, **spec.env, "PWD": str(lab.root)},
         input=b"Go on.",
         capture_output=True,
-        timeout=40,
+        timeout=120,
     )
     assert done.returncode != 0
     assert re.search(spec.session.lost_pattern, (done.stdout + done.stderr).decode())
