@@ -58,6 +58,8 @@ def test_a_gap_is_explained_and_retried(lab: Make) -> None:
     assert "A1 itself reports that its proof is incomplete." in done.stdout
     assert "see: .tmp/main-wave-launcher/logs/wave-0-0-a1.log:1" in done.stdout
     assert "exit=wave-proof-gap" in done.stderr
+    shown = {item["agentId"]: item["state"] for item in work.state("dashboards/wave-0.json")["agents"]}
+    assert shown == {"A1": "failed", "A0": "pending"}  # it ended with code 0, and yet the wave stands because of it
     assert work.state("run-state.json")["waves"]["0"]["currentState"] == "blocked"
     again = work.launch()
     assert again.returncode == 0, again.stderr

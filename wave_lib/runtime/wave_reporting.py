@@ -140,7 +140,7 @@ def board(lane: LaneRun, name: str, waves: Iterable[int], status: str, details: 
 
 
 def gate_blocked(ctx: WaveContext, key: str, gate: GateResult, label: str = "") -> None:
-    """A gate refused: event and board entry. Spec: LAUNCH 7.4 step 7."""
+    """A gate refused: event, board entry, and a dashboard on which its agent has not simply ended well. LAUNCH 7.4."""
     name = label or GATE_LABELS.get(key, "Wave gate")
     event(ctx, "error", f"{name} blocked wave {ctx.number}: {gate.detail}", gate.agent_id)
     parts = [f"component={gate.component_id}"] if gate.component_id else []
@@ -149,6 +149,8 @@ def gate_blocked(ctx: WaveContext, key: str, gate: GateResult, label: str = "") 
     owner = gate.agent_id or "the owners of the lane"
     action = f"{owner}: resolve {gate.status_code}."
     board(ctx.lane, "wave_gate_blocked", [ctx.number], "blocked", "; ".join(parts), action)
+    if gate.agent_id:
+        agent_state(ctx, gate.agent_id, "failed", gate.detail)
 
 
 def closure_failures(ctx: WaveContext, label: str, failures: Sequence[Mapping[str, Any]]) -> None:
