@@ -29,7 +29,7 @@ from .invariants import Result, Workspace, breaches, result_of, unreadable
 from .killers import MARK, Killer, RandomKills, kill_all, processes
 from .workspace import SCENARIOS, Scenario, build
 
-CASE_SECONDS = 150.0
+CASE_SECONDS = 240.0
 _EAGER = str(Path(__file__).with_name("eager_supervisor.py"))
 
 

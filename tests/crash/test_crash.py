@@ -12,11 +12,11 @@ import pytest
 
 from .harness import Outcome, Plan, RandomKills, StepKills, batches, kind_of, run_case, steps_by_kind
 from .killers import ROLES, WEIGHTS
-from .workspace import FULL, PLAIN, STEPS
+from .workspace import ADOPTION, FULL, PLAIN, STEPS
 
 SEED = 20260131
 AT_ONCE = 8
-RANDOM = [*[(PLAIN.name, 8)] * 8, *[(FULL.name, 10)] * 4]
+RANDOM = [*[(PLAIN.name, 8)] * 6, *[(FULL.name, 10)] * 2, *[(ADOPTION.name, 3)] * 4]
 
 
 def under_fire(plans: Sequence[Plan]) -> list[Outcome]:

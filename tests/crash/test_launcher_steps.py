@@ -14,7 +14,7 @@ import pytest
 from launch_lab import DELTA, GAP, PROOF, READY, LaunchLab
 
 RUN = "run-1-abcdef01"
-SAMPLE = 10
+SAMPLE = 4
 
 
 def environment(root: Path, generation: int, **more: str) -> dict[str, str]:

@@ -36,7 +36,7 @@ PLAIN = Scenario("plain", 2)
 FULL = Scenario("full", 2, stewards=("A7", "A8", "A9"), auto_next=True)
 """The same with all closure stages; integration reports a proof gap once in every wave, which is forwarded."""
 
-STEPS = FULL._replace(name="steps", waves=1, telemetry=True)
+STEPS = FULL._replace(name="steps", waves=1, stewards=("A8",), telemetry=True)
 """For kills at durable steps: every kind of step, as briefly as possible."""
 
 ADOPTION = Scenario(
