@@ -239,7 +239,7 @@ def test_a_failing_run_keeps_its_exit_code(lab: Make) -> None:
 
 def test_a_frozen_supervisor_is_replaced_and_never_writes_again(lab: Make) -> None:
     """SUP 21 case 9."""
-    work = lab()
+    work = lab(supervisor={"leaseSeconds": 1, "heartbeatSeconds": 0.3})
     frozen = work.owned()
     frozen.send_signal(signal.SIGSTOP)
     run = work.submit()

@@ -142,7 +142,7 @@ def wave(*arguments: str, env: dict[str, str] | None = None) -> str:
 
 def test_a_clock_that_is_set_changes_nothing(lab: Make) -> None:
     """SUP 21 case 28: an hour back, then hours ahead, with a launcher that is lost in between."""
-    work = lab()
+    work = lab(supervisor={"leaseSeconds": 1, "heartbeatSeconds": 0.3})
     clock = work.root / "hours"
     env = taught(work, CLOCK.format(path=str(clock)))
     gate = work.gate("A1", PROOF, DELTA)
@@ -263,7 +263,7 @@ def test_a_new_pid_namespace_goes_on_and_signals_no_stranger(lab: Make) -> None:
 @pytest.mark.parametrize("machine", ["", "another-host"])
 def test_a_dead_holder_that_cannot_be_seen_is_succeeded_after_the_grace(lab: Make, machine: str) -> None:
     """No flock, and the pids mean nothing here: first refused by name, then, when silent for long, taken over."""
-    work = lab(supervisor={"foreignHostGraceSeconds": 300})
+    work = lab(supervisor={"foreignHostGraceSeconds": 300, "leaseSeconds": 1, "heartbeatSeconds": 0.3})
     env = taught(work, NO_FLOCK)
     gate = work.gate("A1", PROOF, DELTA)
     run = work.submit(env=env)
