@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 UNSUPPORTED = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
 _BUSY = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
 _PROBE_PATIENCE_SECONDS = 2.0
-_CROWD_PATIENCE_SECONDS = 60.0
+_CROWD_PATIENCE_SECONDS = 600.0
 _warned = False
 _foreign_grace = 300.0
 
@@ -227,7 +227,7 @@ class locked:  # noqa: N801 - used like a function; a generator would make every
     """Holds the lock for a block. Raises LockHeldError after `timeout` seconds; `shown` is the path for people.
 
     While the `guarded` file keeps changing, others are being served and nobody is stuck: then the wait goes on for up
-    to a minute, so that a crowd of writers costs time and never a record.
+    to ten minutes, so that a crowd of writers costs time and never a record.
     """
 
     def __init__(self, path: str, timeout: float = 5.0, shown: str = "", guarded: str = "") -> None:
