@@ -47,7 +47,12 @@ def main() -> int:
         options.kills = 100
     begun = time.monotonic()
     chosen = plans(random.Random(options.seed), options.kills, options.steps, options.scenario)
-    outcomes = list(_outcomes(chosen, options))
+    outcomes: list[Outcome] = []
+    try:
+        for outcome in _outcomes(chosen, options):
+            outcomes.append(outcome)
+    except KeyboardInterrupt:
+        print("interrupted; what was done so far:")
     killed: Counter[str] = sum((outcome.kills for outcome in outcomes), Counter())
     failed = sum(bool(outcome.problems) for outcome in outcomes)
     by_role = ", ".join(f"{role} {count}" for role, count in sorted(killed.items()))
