@@ -52,7 +52,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=False)
 
 
-def test_a_full_disk_stops_nothing_for_good(lab: Make, small_disk: Path) -> None:
+def test_a_full_disk_stops_nothing_for_good(small_disk: Path, lab: Make) -> None:
     """The last agent fills the disk of the state: its ending is written once there is space again. SUP 21 case 40."""
     work = lab(small_disk)
     (work.root / ".tmp").mkdir()
@@ -76,7 +76,7 @@ def test_a_full_disk_stops_nothing_for_good(lab: Make, small_disk: Path) -> None
 
 
 @pytest.fixture
-def filled(lab: Make, small_disk: Path, tmp_path: Path) -> tuple[SupervisorLab, Any, Path]:
+def filled(small_disk: Path, lab: Make, tmp_path: Path) -> tuple[SupervisorLab, Any, Path]:
     """(workspace, its launcher, the ballast): A1 has filled the disk and waits; the launcher has noticed."""
     work = lab(small_disk)
     (work.root / ".tmp").mkdir()
@@ -126,7 +126,7 @@ def test_a_root_that_may_not_be_written(lab: Make) -> None:
         os.chmod(work.home / "runs", 0o700)
 
 
-def test_a_read_only_mount(lab: Make, small_disk: Path) -> None:
+def test_a_read_only_mount(small_disk: Path, lab: Make) -> None:
     """SUP 21 case 29."""
     work = lab(small_disk)
     run = work.submit("--dry-run")
