@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -220,3 +222,19 @@ class LaunchLab:
     def board(self) -> str:
         """The orchestrator board."""
         return (self.root / ".tmp/wave-orchestrator/messageboards/orchestrator.md").read_text()
+
+
+@contextmanager
+def labs(kind: Callable[..., LaunchLab], root: Path) -> Iterator[Callable[..., Any]]:
+    """`make(**options)` makes labs of this kind in `root`; whatever they leave is ended in the end."""
+    made: list[LaunchLab] = []
+
+    def make(**options: Any) -> LaunchLab:
+        made.append(kind(root, **options))
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for item in made:
+            item.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from launch_lab import DELTA, GAP, PROOF
+from launch_lab import DELTA, GAP, PROOF, labs
 from supervisor_lab import CONTEXT, SupervisorLab
 from waiting import wait_until
 
@@ -21,15 +21,8 @@ QUICK = ("--agent-launch-stagger-ms", "0")
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Make]:
-    made: list[SupervisorLab] = []
-
-    def make(**options: Any) -> SupervisorLab:
-        made.append(SupervisorLab(tmp_path, **options))
-        return made[-1]
-
-    yield make
-    for work in made:
-        work.close()
+    with labs(SupervisorLab, tmp_path) as make:
+        yield make
 
 
 def runs(work: SupervisorLab) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from launch_lab import DELTA, PROOF, ROOT
+from launch_lab import DELTA, PROOF, ROOT, labs
 from supervisor_lab import CONTEXT, SupervisorLab
 from waiting import wait_until
 
@@ -27,15 +27,8 @@ Make = Callable[..., SupervisorLab]
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Make]:
-    made: list[SupervisorLab] = []
-
-    def make(**options: Any) -> SupervisorLab:
-        made.append(SupervisorLab(tmp_path, **options))
-        return made[-1]
-
-    yield make
-    for work in made:
-        work.close()
+    with labs(SupervisorLab, tmp_path) as make:
+        yield make
 
 
 @pytest.mark.parametrize(

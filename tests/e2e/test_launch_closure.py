@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from launch_lab import CLEAR, DELTA, GAP, PROOF, READY, LaunchLab
+from launch_lab import CLEAR, DELTA, GAP, PROOF, READY, LaunchLab, labs
 
 from wave_lib.definition.config import load_wave_config
 from wave_lib.definition.lane_paths import build_lane_paths
@@ -19,15 +19,8 @@ Make = Callable[..., LaunchLab]
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Make]:
-    made: list[LaunchLab] = []
-
-    def make(**options: object) -> LaunchLab:
-        made.append(LaunchLab(tmp_path, **options))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield make
-    for item in made:
-        item.close()
+    with labs(LaunchLab, tmp_path) as make:
+        yield make
 
 
 def report(agent: str, role: str, *lines: str) -> str:

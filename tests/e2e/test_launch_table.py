@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from launch_lab import DELTA, GAP, PROOF, LaunchLab
+from launch_lab import DELTA, GAP, PROOF, LaunchLab, labs
 
 from wave_lib.definition.components import MATURITY_LEVELS
 from wave_lib.definition.config import load_wave_config
@@ -30,15 +30,8 @@ RUN_ID = "run-1-abcdef01"
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Make]:
-    made: list[LaunchLab] = []
-
-    def make(**options: Any) -> LaunchLab:
-        made.append(LaunchLab(tmp_path, **options))
-        return made[-1]
-
-    yield make
-    for item in made:
-        item.close()
+    with labs(LaunchLab, tmp_path) as make:
+        yield make
 
 
 def edit_wave(work: LaunchLab, old: str, new: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from launch_lab import DELTA, GAP, PROOF, LaunchLab
+from launch_lab import DELTA, GAP, PROOF, LaunchLab, labs
 from waiting import wait_until
 
 from wave_lib.base.processes import group_alive
@@ -21,15 +21,8 @@ Make = Callable[..., LaunchLab]
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Make]:
-    made: list[LaunchLab] = []
-
-    def make(**options: object) -> LaunchLab:
-        made.append(LaunchLab(tmp_path, **options))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield make
-    for item in made:
-        item.close()
+    with labs(LaunchLab, tmp_path) as make:
+        yield make
 
 
 def test_a_wave_runs_and_closes(lab: Make) -> None:

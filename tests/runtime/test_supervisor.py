@@ -8,10 +8,10 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable
 
 import pytest
-from launch_lab import DELTA, GAP, PROOF
+from launch_lab import DELTA, GAP, PROOF, labs
 from supervisor_lab import CONTEXT, SupervisorLab
 from waiting import wait_until
 
@@ -27,15 +27,8 @@ KILL_LAUNCHER = (
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Make]:
-    made: list[SupervisorLab] = []
-
-    def make(**options: Any) -> SupervisorLab:
-        made.append(SupervisorLab(tmp_path, **options))
-        return made[-1]
-
-    yield make
-    for work in made:
-        work.close()
+    with labs(SupervisorLab, tmp_path) as make:
+        yield make
 
 
 def test_once_launches_and_leaves_and_the_run_ends_without_a_supervisor(lab: Make) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from launch_lab import DELTA, PROOF, ROOT
+from launch_lab import DELTA, PROOF, ROOT, labs
 from supervisor_lab import CONTEXT, SupervisorLab
 from waiting import wait_until
 
@@ -63,16 +63,16 @@ needs_pid_namespaces = pytest.mark.skipif(
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Make]:
-    made: list[SupervisorLab] = []
+    with labs(ContainerLab, tmp_path) as make:
+        yield make
 
-    def make(**options: Any) -> SupervisorLab:
-        made.append(SupervisorLab(tmp_path, **options))
-        return made[-1]
 
-    yield make
-    for work in made:
-        end_all(work)
-        work.close()
+class ContainerLab(SupervisorLab):
+    """Ends what works in the workspace wherever it runs: recorded process numbers may be those of other namespaces."""
+
+    def close(self) -> None:
+        end_all(self)
+        super().close()
 
 
 def end_all(work: SupervisorLab) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Callable
 
 import pytest
 from agent_lab import Lab, load
+from launch_lab import labs
 from supervisor_lab import SupervisorLab
 from waiting import wait_until
 
@@ -48,15 +49,8 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 @pytest.fixture
 def work(tmp_path: Path) -> Iterator[Make]:
-    made: list[SupervisorLab] = []
-
-    def make(**options: Any) -> SupervisorLab:
-        made.append(SupervisorLab(tmp_path, **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
+    with labs(SupervisorLab, tmp_path) as make:
+        yield make
 
 
 def running(work: SupervisorLab, run: str) -> dict[str, Any]:

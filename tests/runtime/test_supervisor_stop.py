@@ -8,11 +8,11 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable
 
 import pytest
 from agent_lab import Lab
-from launch_lab import DELTA, PROOF
+from launch_lab import DELTA, PROOF, labs
 from supervisor_lab import CONTEXT, SupervisorLab
 from waiting import wait_until
 
@@ -24,15 +24,8 @@ Make = Callable[..., SupervisorLab]
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Make]:
-    made: list[SupervisorLab] = []
-
-    def make(**options: Any) -> SupervisorLab:
-        made.append(SupervisorLab(tmp_path, **options))
-        return made[-1]
-
-    yield make
-    for work in made:
-        work.close()
+    with labs(SupervisorLab, tmp_path) as make:
+        yield make
 
 
 def with_an_agent(work: SupervisorLab, *flags: str) -> tuple[str, subprocess.Popen[str], Path]:
