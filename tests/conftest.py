@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -19,6 +20,33 @@ PACKAGE = ROOT / "wave_lib"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A suite that a shell started in the background inherits an ignored SIGINT, and every process started here with it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Under `python -m tests` several processes share the modules: a file in this folder says which ones are taken."""
+    claims = os.environ.get("TEST_CLAIMS")
+    if not claims or session.config.option.collectonly:
+        return None
+    items = _claimed(session.items, claims)
+    item = next(items, None)
+    while item is not None:
+        following = next(items, None)
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+        item = following
+    return True
+
+
+def _claimed(items: list[pytest.Item], claims: str) -> Iterator[pytest.Item]:
+    for path, module in itertools.groupby(items, lambda item: item.path):
+        try:
+            os.close(os.open(os.path.join(claims, str(path).replace(os.sep, "+")), os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            continue
+        yield from module
 
 
 @pytest.fixture(autouse=True)
