@@ -202,7 +202,8 @@ def _publish(paths: SupervisorPaths, request: JsonObject) -> JsonObject:
         **{key: request[key] for key in ("project", "lane", "adhocRunId")},
     }
     try:
-        ensure_dir(os.path.join(staging, "agents"))
+        ensure_dir(paths.runs_dir)
+        ensure_dir(os.path.join(staging, "agents"), durable=False)  # what is written into it next forces it too
         write_json(os.path.join(staging, "request.json"), request)
         write_json(os.path.join(staging, "state.json"), state)
         append_jsonl(os.path.join(staging, "events.jsonl"), event)
