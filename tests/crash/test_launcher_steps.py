@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from launch_lab import DELTA, GAP, PROOF, READY, LaunchLab
+from launch_lab import DELTA, GAP, PROOF, READY, ROOT, LaunchLab
 
 RUN = "run-1-abcdef01"
 SAMPLE = 4
@@ -127,6 +129,24 @@ def test_a_completed_wave_keeps_no_relaunch_plan(tmp_path: Path) -> None:
         done = work.launch("--start-wave", "1", "--resume-control-state", env=environment(tmp_path, 2))
         assert done.returncode == 0, done.stderr
         assert list(tmp_path.glob(".tmp/**/relaunch-plan-*.json")) == []
+    finally:
+        work.close()
+
+
+@pytest.mark.parametrize("step", ["before|launcher append wave-0.jsonl 2", "after|launcher append wave-0.jsonl 2"])
+def test_a_rerun_request_is_used_once_and_never_lost(tmp_path: Path, step: str) -> None:
+    """The launcher dies right before or after the attempt that a request asked for is on record."""
+    work = LaunchLab(tmp_path)
+    try:
+        assert work.launch().returncode == 0
+        argv = [sys.executable, str(ROOT / "wave.py"), "control", "rerun", "request", "--wave", "0", "--agent", "A1"]
+        subprocess.run([*argv, "--lane", "main"], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+        crash = f"{step}|{tmp_path / 'died'}"
+        assert work.launch(env=environment(tmp_path, 1, WAVE_CRASH_AT=crash)).returncode == -9
+        done = work.launch("--resume-control-state", env=environment(tmp_path, 2))
+        assert done.returncode == 0, done.stderr
+        assert work.ran() == ["A1", "A0", "A1", "A0"]
+        assert [event["action"] for event in work.events("rerun_request")] == ["requested", "applied"]
     finally:
         work.close()
 

@@ -161,7 +161,6 @@ def first_pass(ctx: WaveContext) -> PassPlan:
     """Who runs first: read what is known, decide, tell everybody. Spec: LAUNCH 7.2 steps 6-9, 7.3."""
     plan = plan_initial_attempt(_plan_facts(ctx))
     ctx.pre_completed = plan.pre_completed_agent_ids
-    settle_override(ctx, plan.override)
     if plan.should_clear_persisted_plan:
         retry_state.clear_relaunch_plan(ctx.paths, ctx.number)
     apply_executor_states(ctx, plan.executor_states)
@@ -178,7 +177,9 @@ def first_pass(ctx: WaveContext) -> PassPlan:
         launchedAgentIds=(),
         completedAgentIds=ctx.completed_ids(),
     )
-    return PassPlan(plan.selected_agent_ids, plan.source, plan.start_phase)
+    return PassPlan(
+        plan.selected_agent_ids, plan.source, plan.start_phase, lambda: settle_override(ctx, plan.override)
+    )
 
 
 def _plan_facts(ctx: WaveContext) -> PlanFacts:

@@ -9,7 +9,7 @@ Spec: LAUNCH 7.4, 7.5, 9; GATE 8.6.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..engines import gate_engine
@@ -35,12 +35,14 @@ JsonObject = dict[str, Any]
 class PassPlan(NamedTuple):
     """Who runs in a pass and why. `start_phase` is set for a closure-only pass of a retry or override.
 
-    `source`: `initial`, `override`, `persisted-relaunch`, `retry`, `design`, `sibling` or `resumed`.
+    `source`: `initial`, `override`, `persisted-relaunch`, `retry`, `design`, `sibling` or `resumed`. `on_record` is
+    called once the attempt is recorded with its agents: only then may what asked for them count as done.
     """
 
     selected: tuple[str, ...]
     source: str
     start_phase: str | None = None
+    on_record: Callable[[], None] | None = None
 
 
 class PassResult(NamedTuple):
@@ -85,6 +87,8 @@ def _open_pass(ctx: WaveContext, plan: PassPlan) -> None:
     names = ", ".join(plan.selected) or "none"
     report.event(ctx, "info", f"Attempt {ctx.ordinal}/{ctx.lane.options.max_attempts}; launching agents: {names}")
     report.attempt(ctx, "running", selected=plan.selected)
+    if plan.on_record is not None:
+        plan.on_record()
     report.flush(ctx)
 
 
