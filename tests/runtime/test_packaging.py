@@ -7,8 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from launch_lab import labs
+from supervisor_lab import CONTEXT, QUICK, SupervisorLab
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -134,17 +137,40 @@ def test_a_cache_folder_that_others_may_write_is_not_trusted(tmp_path: Path) -> 
     assert [name for name in os.listdir(cache) if not name.startswith("new-")] == []
 
 
-@pytest.mark.parametrize("copy", ["bundle", "vendored"])
-def test_a_copy_runs_a_whole_wave_with_its_agents(tmp_path: Path, copy: str) -> None:
+def program_of(copy: str, tmp_path: Path) -> Path:
+    """A copy of the program: one file, or a package under another name."""
     if copy == "bundle":
         program = tmp_path / "wave.py"
         wave("bundle", str(program), cwd=tmp_path)
-    else:
-        program = tmp_path / "tools" / "wave.py"
-        program.parent.mkdir()
-        wave("vendor", str(program.parent), "--name", "orchestration", cwd=tmp_path)
+        return program
+    program = tmp_path / "tools" / "wave.py"
+    program.parent.mkdir()
+    wave("vendor", str(program.parent), "--name", "orchestration", cwd=tmp_path)
+    return program
+
+
+@pytest.mark.parametrize("copy", ["bundle", "vendored"])
+def test_a_copy_runs_a_whole_wave_with_its_agents(tmp_path: Path, copy: str) -> None:
+    program = program_of(copy, tmp_path)
     env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": ""}
     shown = run(program, "demo", "--json", "--keep", str(tmp_path / "kept"), cwd=tmp_path, env=env)
     assert shown.returncode == 0, shown.stderr
     started = (tmp_path / "kept").rglob("runner-payload.json")
     assert len(list(started)) == 6
+
+
+@pytest.mark.parametrize("copy", ["bundle", "vendored", "-m"])
+def test_a_copy_submits_to_a_supervisor_of_its_own(tmp_path: Path, copy: str) -> None:
+    with labs(SupervisorLab, tmp_path / "repository") as make:
+        work = make()
+        argv = ["-m", "wave_lib"] if copy == "-m" else [str(program_of(copy, tmp_path))]
+        env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(REPOSITORY) if copy == "-m" else ""}
+
+        def client(*words: str) -> dict[str, Any]:
+            done = work.finish(work.start_python(*argv, *words, *CONTEXT, "--json", env=env))
+            assert done.returncode == 0, done.stderr
+            return dict(json.loads(done.stdout))
+
+        run_id = client("submit", *QUICK)["runId"]
+        assert client("wait", "--run-id", run_id, "--timeout-seconds", "50")["exitCode"] == 0
+        assert work.ran() == ["A1", "A0"]
