@@ -147,3 +147,11 @@ def test_a_design_agent_hands_over_without_using_a_retry(lab: Make, tmp_path: Pa
     assert done.returncode == 0, done.stderr + done.stdout
     assert work.ran() == ["D1", "A1", "A0"]
     assert "Event: wave_design_ready." in work.board()
+
+
+def test_a_line_that_cannot_be_read_stops_the_wave_and_is_named(lab: Make) -> None:
+    work = lab()
+    work.write(".tmp/main-wave-launcher/coordination/wave-0.jsonl", '{"id": broken}\n')
+    done = work.launch("--max-retries-per-wave", "2")
+    assert done.returncode == 43 and work.ran() == ["A1", "A0"]
+    assert "said: .tmp/main-wave-launcher/coordination/wave-0.jsonl:1: not a JSON object" in done.stdout
