@@ -38,7 +38,7 @@ from .agent_records import (
 if TYPE_CHECKING:
     import subprocess
 
-    from .executors.launch_spec import LaunchSpec
+    from .executors.launch_spec import AgentSession, LaunchSpec
 
 __all__ = [
     "AgentHandle",
@@ -291,8 +291,7 @@ def _payload(
     request: AgentStart, record: dict[str, Any], fds: dict[str, int | None], resume: dict[str, Any] | None
 ) -> dict[str, Any]:
     """What the runner needs; no secret values. Spec: SUP 16.2."""
-    spec = request.spec
-    slots, session = request.slots, spec.session if request.resume_sessions else None
+    spec, slots = request.spec, request.slots
     return {
         "schemaVersion": SCHEMA_VERSION,
         "payloadPath": os.path.join(request.overlay_dir, "runner-payload.json"),
@@ -325,31 +324,37 @@ def _payload(
         "graceSeconds": request.grace_seconds,
         "heartbeatSeconds": request.heartbeat_seconds,
         "foreignHostGraceSeconds": locks.strangers_trusted(),
-        "rateLimit": {
-            "maxAttempts": request.rate_limit.max_attempts if spec.use_rate_limit_retries else 1,
-            "baseDelaySeconds": request.rate_limit.base_delay_seconds,
-            "maxDelaySeconds": request.rate_limit.max_delay_seconds,
-            "patterns": list(spec.rate_limit_patterns),
-            "watched": spec.use_rate_limit_retries,
-        },
+        "rateLimit": _rate_limit_of(request.rate_limit, spec),
         "successExitCodes": list(spec.success_exit_codes),
         "outputFormat": spec.output_format,
         **fds,
         "slots": {"directory": slots.directory, "maxAgents": slots.max_agents, "maxLaunches": slots.max_launches}
         if slots
         else None,
-        "session": {
-            "source": session.source,
-            "resumeArgv": list(session.resume_argv),
-            "idPattern": session.id_pattern,
-            "lostPattern": session.lost_pattern,
-        }
-        if session
-        else None,
+        "session": _session_of(spec.session) if spec.session and request.resume_sessions else None,
         "resume": resume,
         "failPattern": spec.fail_pattern,
         "failReason": spec.fail_reason,
         "command": spec.invocation_lines[0] if spec.invocation_lines else "",
+    }
+
+
+def _rate_limit_of(limit: RateLimit, spec: LaunchSpec) -> dict[str, Any]:
+    return {
+        "maxAttempts": limit.max_attempts if spec.use_rate_limit_retries else 1,
+        "baseDelaySeconds": limit.base_delay_seconds,
+        "maxDelaySeconds": limit.max_delay_seconds,
+        "patterns": list(spec.rate_limit_patterns),
+        "watched": spec.use_rate_limit_retries,
+    }
+
+
+def _session_of(session: AgentSession) -> dict[str, Any]:
+    return {
+        "source": session.source,
+        "resumeArgv": list(session.resume_argv),
+        "idPattern": session.id_pattern,
+        "lostPattern": session.lost_pattern,
     }
 
 

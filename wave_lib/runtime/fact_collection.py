@@ -138,9 +138,7 @@ def collect_wave_facts(ctx: WaveContext, **sweep: Any) -> WaveFacts:
         corridor=corridor_step.current(ctx),
         corridor_config=provider,
         contradictions=tuple(state.contradictions.values()),
-        bad_log_lines=tuple(
-            str(line._replace(path=ctx.paths.rel(line.path))) for line in (*logs.log.bad_lines, *state.bad_lines)
-        ),
+        bad_log_lines=tuple(line.shown_by(ctx.paths.rel) for line in (*logs.log.bad_lines, *state.bad_lines)),
         auto_satisfied_stages=sweep.get("auto_satisfied_stages", ctx.auto_satisfied_stages),
         skipped_stages=sweep.get("skipped_stages", ctx.skipped_stages),
         launched_stages=sweep.get("launched_stages", ctx.launched_stages),

@@ -255,7 +255,7 @@ def _stored_facts(
         corridor=read_artifact(paths, wave, bindings),
         corridor_config=paths.profile.external_providers.get("corridor") or {},
         contradictions=tuple(control.contradictions.values()),
-        bad_log_lines=tuple(str(line) for line in (*log.bad_lines, *control.bad_lines)),
+        bad_log_lines=tuple(line.shown_by(paths.rel) for line in (*log.bad_lines, *control.bad_lines)),
     )
 
 

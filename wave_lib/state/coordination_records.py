@@ -13,7 +13,7 @@ from ..base.errors import StateError
 from ..base.timestamps import iso_of, parse_iso
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     JsonObject = dict[str, Any]
 
@@ -109,6 +109,10 @@ class LogDiagnostic(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.reason}"
+
+    def shown_by(self, rel: Callable[[str], str]) -> str:
+        """`<path>:<line>: <reason>`, the path as `rel` makes it."""
+        return str(self._replace(path=rel(self.path)))
 
     def to_json(self) -> JsonObject:
         """`{path, line, reason}`."""
