@@ -159,8 +159,12 @@ class LaunchLab:
         program = [str(ROOT / "tests/short_deadline.py"), hurried] if hurried else []
         argv = [sys.executable, *program, str(ROOT / "wave.py"), "launch", "--no-dashboard"]
         argv += ["--agent-launch-stagger-ms", "0"]
+        return self.run_beside([*argv, *arguments], env)
+
+    def run_beside(self, argv: list[str], env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        """Any program in the workspace, in a session of its own, not waited for; `close` ends it."""
         child = subprocess.Popen(
-            [*argv, *arguments],
+            argv,
             cwd=self.root,
             env={**os.environ, "NO_COLOR": "1", **(env or {})},
             stdin=subprocess.DEVNULL,

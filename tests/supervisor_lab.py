@@ -46,18 +46,7 @@ class SupervisorLab(LaunchLab):
 
     def start_python(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         """A Python program in the workspace, not waited for."""
-        child = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=self.root,
-            env={**os.environ, "NO_COLOR": "1", **(env or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self.children.append(child)
-        return child
+        return self.run_beside([sys.executable, *arguments], env)
 
     def submit(self, *arguments: str, daemon: bool = False, env: dict[str, str] | None = None) -> str:
         """Queue a launch; returns the run id. Starts a supervisor only when asked to."""

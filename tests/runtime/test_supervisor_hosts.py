@@ -117,18 +117,7 @@ def elsewhere(work: SupervisorLab, command: str, machine: str = "", boot: str = 
             source = work.root / f"id-{text}"
             source.write_text(text + "\n")
             steps.append(f"mount --bind {source} {place}")
-    child = subprocess.Popen(
-        ["unshare", *flags, "sh", "-c", " && ".join([*steps, command])],
-        cwd=work.root,
-        env={**os.environ, "NO_COLOR": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    work.children.append(child)
-    return child
+    return work.run_beside(["unshare", *flags, "sh", "-c", " && ".join([*steps, command])])
 
 
 def wave(*arguments: str, env: dict[str, str] | None = None) -> str:
