@@ -10,7 +10,7 @@ import pytest
 
 from wave_lib.definition.config import config_from_payload
 from wave_lib.definition.lane_paths import build_lane_paths
-from wave_lib.state.artifact_schemas import SCHEMAS, normalize, read_artifact
+from wave_lib.state.artifact_schemas import SCHEMAS, normalize, read_normalized
 from wave_lib.state.closure_adjudication import read_adjudications, write_adjudication
 
 NOW = "2026-01-01T00:00:00.000Z"
@@ -31,10 +31,10 @@ def test_any_value_becomes_the_normal_form(kind: str, tmp_path: Path) -> None:
         json.dumps(document)
     path = str(tmp_path / "a.json")
     (tmp_path / "a.json").write_text("[1]")
-    assert read_artifact(kind, path, now=NOW) is None
+    assert read_normalized(kind, path, now=NOW) is None
     (tmp_path / "a.json").write_text('{"schemaVersion": 99}')
-    assert read_artifact(kind, path, now=NOW) == normalize(kind, {}, now=NOW)
-    assert read_artifact(kind, str(tmp_path / "none"), now=NOW) is None
+    assert read_normalized(kind, path, now=NOW) == normalize(kind, {}, now=NOW)
+    assert read_normalized(kind, str(tmp_path / "none"), now=NOW) is None
 
 
 def test_defaults_and_dropped_values() -> None:

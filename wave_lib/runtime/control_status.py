@@ -25,7 +25,7 @@ from ..projections.control_status import status_payload
 from ..projections.signals import RESIDENT, SignalSet, build_wave_signals, sync_wave_signals, without_comparable
 from ..state import control_plane, dependency_tickets, feedback_store, retry_state, run_state
 from ..state.agent_state import read_status_record
-from ..state.artifact_schemas import read_artifact
+from ..state.artifact_schemas import read_normalized
 from ..state.closure_adjudication import read_adjudications
 from .derived_state import dependency_directories, preview_derived_state
 from .operator_actions import missing_seeds
@@ -152,7 +152,7 @@ def proof_entries(scene: WaveScene, control: control_plane.ControlPlaneState) ->
     """Proof registry entries, of any state; those of the file in a tree without bundle events. Spec: COORD 7.4."""
     registry = control_plane.proof_registry(scene.paths, scene.number, control)
     if registry is None:
-        registry = read_artifact("wave-proof-registry", scene.paths.proof_registry(scene.number), now=now_iso())
+        registry = read_normalized("wave-proof-registry", scene.paths.proof_registry(scene.number), now=now_iso())
     return list(registry["entries"]) if registry is not None else []
 
 

@@ -98,7 +98,7 @@ def normalize(kind: str, value: object, *, now: str) -> JsonObject:
     return {"schemaVersion": schema.version, "kind": kind, **fields}
 
 
-def read_artifact(kind: str, path: str, *, now: str) -> JsonObject | None:
+def read_normalized(kind: str, path: str, *, now: str) -> JsonObject | None:
     """The normal form of the artifact at `path`, None for a missing or unreadable file."""
     reading = read_json(path)
     usable = reading.outcome is Outcome.WHOLE and isinstance(reading.value, dict)

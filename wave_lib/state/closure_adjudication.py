@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..base import files
 from ..base.timestamps import now_iso
-from .artifact_schemas import read_artifact
+from .artifact_schemas import read_normalized
 
 if TYPE_CHECKING:
     from ..definition.lane_paths import LanePaths
@@ -56,7 +56,7 @@ def read_adjudications(paths: LanePaths, wave: int, agent_id: str | None = None)
         attempt = os.path.join(root, folder)
         for name in sorted(os.listdir(attempt)) if os.path.isdir(attempt) else []:
             path = os.path.join(attempt, name)
-            record = read_artifact(KIND, path, now=now_iso()) if name.endswith(".json") else None
+            record = read_normalized(KIND, path, now=now_iso()) if name.endswith(".json") else None
             if record is not None and agent_id in (None, record["agentId"]):
                 found.append({**record, "filePath": path})
     return sorted(found, key=lambda item: str(item["createdAt"]))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.files import remove, write_json
 from ..base.timestamps import now_iso, parse_iso
-from .artifact_schemas import read_artifact
+from .artifact_schemas import read_normalized
 from .control_plane import (
     ControlPlaneState,
     append_event,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 def read_relaunch_plan(paths: LanePaths, wave: int) -> JsonObject | None:
     """The wave's relaunch plan, None when there is none or it cannot be used. Spec: GATE 15."""
-    plan = read_artifact("wave-relaunch-plan", paths.relaunch_plan(wave), now=now_iso())
+    plan = read_normalized("wave-relaunch-plan", paths.relaunch_plan(wave), now=now_iso())
     return {**plan, "wave": wave} if plan is not None else None
 
 
@@ -58,7 +58,7 @@ def active_request_of(state: ControlPlaneState, paths: LanePaths, wave: int) -> 
     """As `active_rerun_request`, from a log that was read already."""
     if state.rerun_requests:
         return state.active_rerun_request
-    legacy = read_artifact("wave-retry-override", paths.retry_override(wave), now=now_iso())
+    legacy = read_normalized("wave-retry-override", paths.retry_override(wave), now=now_iso())
     if legacy is None:
         return None
     return {
