@@ -338,6 +338,22 @@ def _context7(context: PromptContext7) -> str:
 # --- resident orchestrator ------------------------------------------------------------------------------------------
 
 
+def _resident_loop(request: ResidentPromptRequest) -> list[str]:
+    loop = [
+        "Read the coordination log, the shared summary and the dashboard.",
+        "Answer what repository state answers: leave a record that says what and why.",
+        "Point agents to overdue acknowledgements and stale clarifications.",
+        "Escalate to a person only what nothing in the repository settles.",
+        "Wait for the next change, then start again; stay available until the wave ends.",
+    ]
+    if request.signal_path:
+        loop[:0] = [
+            "Watch the signal state; when its version is higher than the last one you saw, write the signal ack first "
+            '(keys agentId "resident-orchestrator", version, signal, observedAt).'
+        ]
+    return loop
+
+
 def build_resident_prompt(request: ResidentPromptRequest) -> str:
     """The prompt of the resident orchestrator. Spec: COORD 23.4."""
     paths, number = request.paths, request.wave.wave
@@ -355,18 +371,6 @@ def build_resident_prompt(request: ResidentPromptRequest) -> str:
         )
         if path
     ]
-    loop = [
-        "Read the coordination log, the shared summary and the dashboard.",
-        "Answer what repository state answers: leave a record that says what and why.",
-        "Point agents to overdue acknowledgements and stale clarifications.",
-        "Escalate to a person only what nothing in the repository settles.",
-        "Wait for the next change, then start again; stay available until the wave ends.",
-    ]
-    if request.signal_path:
-        loop[:0] = [
-            "Watch the signal state; when its version is higher than the last one you saw, write the signal ack first "
-            '(keys agentId "resident-orchestrator", version, signal, observedAt).'
-        ]
     sections = [
         f"Working directory: {paths.root}",
         f"You are the resident orchestrator of lane {paths.lane}, wave {number}. The launcher stays the scheduler and "
@@ -396,7 +400,7 @@ def build_resident_prompt(request: ResidentPromptRequest) -> str:
                 f"Ask a person: `{ask_command(request, 'launcher')}`",
             ],
         ),
-        "\n".join(["Loop:", "", *(f"{at}. {line}" for at, line in enumerate(loop, 1))]),
+        "\n".join(["Loop:", "", *(f"{at}. {line}" for at, line in enumerate(_resident_loop(request), 1))]),
         f"Role prompt:\n\n{fenced(request.role_prompt.strip() or _RESIDENT_ROLE, 'text')}",
     ]
     return "\n\n".join(sections) + "\n"

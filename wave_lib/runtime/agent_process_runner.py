@@ -385,9 +385,12 @@ class AgentRunner:
         if self.child is None:
             return False
         if self.child.poll() is None and exit_record_of(self.record, self.files.exit) is not None:
-            until = time.monotonic() + 1.0
-            while self.child.poll() is None and time.monotonic() < until:
-                time.sleep(0.005)
+            from subprocess import TimeoutExpired
+
+            try:
+                self.child.wait(1.0)
+            except TimeoutExpired:
+                pass
         return self.child.poll() is not None
 
     def _signal_group(self) -> None:

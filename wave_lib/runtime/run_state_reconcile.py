@@ -205,7 +205,6 @@ def _stored_facts(
     store_summaries: bool,
 ) -> WaveFacts:
     """The wave's facts from its files. A wave without any file has none, and no log is opened for it."""
-    untouched = not statuses and not os.path.exists(paths.coordination_log(wave.wave))
     facts = WaveFacts(
         wave=wave,
         bindings=bindings,
@@ -219,7 +218,7 @@ def _stored_facts(
         mode="compat",
         now=now_iso(),
     )
-    if untouched:
+    if not statuses and not os.path.exists(paths.coordination_log(wave.wave)):
         return facts
     control = control_plane.read_control_plane(paths, wave.wave)
     log = coordination_store.read_records(paths, wave.wave)
